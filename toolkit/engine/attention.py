@@ -1,0 +1,63 @@
+"""Attention over the filled part of a SlotCache, plugged into transformers under the name "slots".
+
+transformers hands every unknown attention implementation the raw query, key and value, and builds no mask for
+it; the mask comes from the cache, which alone knows which slots a query may see. At one token and in prefill
+torch's fused kernel is fastest; for the few-token windows of verification a grouped matrix product is, because
+it neither repeats the shared key heads nor tiles a window of five as if it were long (2 CPU cores, batch 8,
+5 tokens, 9 query heads on 3: 0.37 ms against 0.70).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from toolkit.engine.cache import SlotCache
+
+NAME = "slots"
+_LONGEST_WINDOW = 16
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,  # [B, H, n, D]
+    key: Tensor,  # [B, H_kv, fill, D]
+    value: Tensor,  # [B, H_kv, fill, D]
+    attention_mask: None,
+    *,
+    slots: SlotCache,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **unused: object,  # dropout, position_ids: transformers passes them to every implementation
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: -> ([B, n, H, D], no weights)."""
+    if scaling is None:
+        scaling = query.shape[-1] ** -0.5
+    mask = slots.mask(query.dtype, sliding_window)
+    grouped = softcap is not None or (1 < query.shape[2] <= _LONGEST_WINDOW and query.device.type == "cpu")
+    if grouped:
+        out = _grouped(query, key, value, mask, scaling, softcap)
+    else:
+        shared = key.shape[1] != query.shape[1]
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _grouped(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, softcap: float | None
+) -> Tensor:
+    """Plain attention with the query heads of one key head as further rows of one product -> [B, H, n, D]."""
+    batch, heads, width, dim = query.shape
+    rows = heads // key.shape[1] * width  # query heads of a group x tokens
+    queries = query.reshape(-1, rows, dim)  # [B*H_kv, rows, D]
+    scores = torch.bmm(queries, key.flatten(0, 1).transpose(1, 2)).mul_(scaling).view(batch, heads, width, -1)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    if mask is not None:
+        scores = scores + mask
+    weights = scores.float().softmax(-1).to(value.dtype).view(-1, rows, key.shape[2])
+    return torch.bmm(weights, value.flatten(0, 1)).view(batch, heads, width, dim)
+
+
+AttentionInterface.register(NAME, attend)

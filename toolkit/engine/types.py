@@ -1,0 +1,212 @@
+"""What the loop and its pieces say to each other: the shapes, and the four roles a piece can play.
+
+Shapes: B live rows (requests), N drafted tokens in this round's widest window, V vocabulary, H hidden size.
+Row b of every tensor is one request; rows are compacted when a request ends (`keep`). Lengths and committed
+tokens live on the host as well, because the loop reads them back once a round anyway: a piece that needs
+them (prompt lookup, say) must not make the device wait a second time.
+
+The abstractions are those of docs/design.md. A method is a composition: proposer + length policy + rule.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolkit.engine.rng import Rng
+
+Notes = dict[str, Tensor]
+FinishReason = Literal["eos", "length", "stop"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn, and when a generation ends. One object serves target and draft alike."""
+
+    temperature: float = 0.0  # 0 = greedy
+    top_k: int = 0  # 0 = off
+    top_p: float = 1.0  # 1 = off
+    max_new_tokens: int = 256
+    seed: int = 0
+    stop: tuple[str, ...] = ()  # matched on the decoded text after each committed token
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to continue. (seed, id, sample) keys its randomness, so its text does not depend on batch mates."""
+
+    id: int
+    prompt: tuple[int, ...]  # token ids, at least one
+    sample: int = 0
+
+
+@dataclass
+class Times:
+    """Wall-clock seconds of the request's batch, from its start until this request ended, by phase."""
+
+    prefill: float = 0.0
+    draft: float = 0.0
+    verify: float = 0.0
+    host: float = 0.0  # everything else: bookkeeping, detokenising, callbacks
+
+    @property
+    def total(self) -> float:
+        return self.prefill + self.draft + self.verify + self.host
+
+
+@dataclass
+class Generation:
+    """What came of one request.
+
+    `windows` holds one (proposed, accepted) pair a round, counting only tokens that were emitted in the end:
+    what a stop string or the EOS cut away is in neither. rounds = target forwards after prefill = len(windows).
+    """
+
+    id: int
+    sample: int
+    prompt_tokens: int
+    tokens: list[int] = field(default_factory=list)  # EOS included when it was emitted
+    text: str = ""  # "" when the decoder has no tokenizer
+    finish: FinishReason = "length"
+    windows: list[tuple[int, int]] = field(default_factory=list)
+    times: Times = field(default_factory=Times)
+    first_token_seconds: float = 0.0
+    gaps: list[float] = field(default_factory=list)  # top-2 target logit gap a token; only with record_gaps
+    lossless: bool = True
+
+
+@dataclass
+class Batch:
+    """The live rows of a generate call, as every piece sees them.
+
+    A row's last committed token is *pending*: no cache holds it yet; the round's first forward ingests it.
+    """
+
+    requests: Tensor  # [B] int64 request ids
+    text: np.ndarray  # [B, L] int64 on the host: committed tokens, prompt first; beyond `lengths`: garbage
+    tokens: Tensor  # [B, L] int64, the same on the device
+    lengths: np.ndarray  # [B] int64 on the host: committed tokens a row, pending included
+    room: np.ndarray  # [B] int64 on the host: tokens a row may still emit; a useful draft is <= room - 1
+    eos: Tensor  # [E] int64 token ids that end a generation
+    sampling: Sampling
+    rng: Rng  # this round's randomness
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def device(self) -> torch.device:
+        return self.tokens.device
+
+
+@dataclass
+class Draft:
+    """A window of candidates a row (a chain: candidate i follows candidate i-1, candidate 0 the pending token)."""
+
+    tokens: Tensor  # [B, N] int64; N = 0 is an ordinary step
+    valid: Tensor  # [B, N] bool, a prefix of each row: rows are ragged
+    onehot: Tensor  # [B] bool: this row's q is one-hot (prompt lookup, greedy); its logq is not read
+    logq: Tensor | None = None  # [B, N, V] warped, in target ids; None when all rows are one-hot
+    notes: Notes = field(default_factory=dict)  # [B, N, ...] by name; the trace stores them
+
+    @staticmethod
+    def empty(batch: Batch) -> "Draft":
+        rows, device = len(batch), batch.device
+        tokens = torch.empty(rows, 0, dtype=torch.int64, device=device)
+        return Draft(tokens, tokens.bool(), torch.ones(rows, dtype=torch.bool, device=device))
+
+
+@dataclass
+class DraftView:
+    """What a length policy may look at BEFORE the token at `depth` is sampled.
+
+    Stopping therefore never drops a candidate that was seen, which would bias the output.
+    """
+
+    requests: Tensor  # [B]
+    depth: int
+    logits: Tensor  # [B, V] raw draft logits for the token at `depth`
+    hidden: Tensor | None  # [B, H] draft state after the final norm of the token at depth-1 (0: the pending one)
+
+
+@dataclass
+class TargetView:
+    """One target forward: row 0 = the pending token, row 1+i = candidate i."""
+
+    logits: Tensor | None  # [B, 1+N, V] raw; row j = law of the token after it; None at prefill
+    hidden: dict[int, Tensor]  # k -> [B, 1+N, H]: state entering layer k; k = n_layers: after the final norm
+
+
+@dataclass
+class Verdict:
+    """How much of each window stands, and what follows it."""
+
+    accepted: Tensor  # [B] int64: length of the accepted prefix
+    next: Tensor  # [B] int64: correction or bonus token; -1 = none is emitted
+    notes: Notes = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wants:
+    """Which target hidden states a piece must be shown (ids as in `TargetView.hidden`)."""
+
+    target_layers: frozenset[int] = frozenset()
+
+
+class LengthPolicy(Protocol):
+    """When to stop drafting."""
+
+    limit: int  # the longest window; no draft forward is spent past it
+    reads_logits: bool  # needs a proposer that has draft logits to show
+
+    def stop(self, view: DraftView) -> tuple[Tensor | None, Notes]:
+        """-> ([B] bool: rows that end their window before this token, or None: nobody), notes for this token."""
+
+    def observe(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None: ...
+
+    def keep(self, rows: Tensor) -> None:
+        """Rows were compacted: new row i is old row rows[i] ([B'] int64, host)."""
+
+
+class Proposer(Protocol):
+    """Drafts tokens. State is kept a row, in the order of the batch."""
+
+    wants: Wants
+    has_logits: bool  # False: only the length policy's limit is asked, never `stop`
+
+    def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
+        """Take in the prompts (all but the pending token). `capacity`: the most tokens a row can reach, drafts included."""
+
+    def propose(self, batch: Batch, length: LengthPolicy) -> Draft: ...
+
+    def commit(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
+        """The round is over; `batch` already holds what was committed."""
+
+    def keep(self, rows: Tensor) -> None: ...
+
+
+class AcceptanceRule(Protocol):
+    """Which drafted tokens to keep."""
+
+    wants: Wants
+
+    def lossless(self, sampling: Sampling) -> bool:
+        """Of this instance (T = 1, say) under this sampling: is the output law exactly the target's?"""
+
+    def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict: ...
+
+
+OnToken = Callable[[int, int, str], None]  # (request id, token, new text) in order, as tokens are committed
+
+
+class Backend(Protocol):
+    """Whatever turns requests into generations: this loop, or vLLM."""
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]: ...
