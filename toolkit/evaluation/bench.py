@@ -1,0 +1,291 @@
+"""Speed side by side with transformers, in one process, on the same prompts, taking turns prompt by prompt.
+
+Contestants decode each prompt one after another, and that is repeated; a ratio is taken within a repeat, where
+the machine's drift hits both sides alike, and its median over repeats is reported. A bench that is stopped goes on
+behind the last whole repeat. Time is wall-clock for the whole call, prefill included, on both sides.
+"""
+
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from toolkit import config, methods
+from toolkit.engine.types import Request, Sampling
+from toolkit.evaluation import costs, system, tune
+from toolkit.evaluation.files import write_json
+from toolkit.evaluation.peers import LOOKUP_TOKENS, Transformers
+from toolkit.evaluation.progress import Bar
+from toolkit.evaluation.prompts import Prompt, prepare
+from toolkit.hub import ModelConfig, Models
+from toolkit.methods import MethodConfig
+
+RECIPE = "recipes/eval/bench.yaml"
+BATCH = 8
+WIDTHS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
+BATCH_WIDTHS = (1, 2, 3, 4, 5, 7, 9, 13)
+RATIOS = {  # name -> (contestant, the one it is compared with)
+    "ar_vs_generate": ("ar", "generate"),
+    "ngram_vs_ar": ("ngram", "ar"),
+    "ngram_vs_prompt_lookup": ("ngram", "prompt_lookup"),
+    "draft_vs_assisted": ("draft", "assisted"),
+    "batch8_over_1": ("ar_batch8", "ar"),
+    "ngram_batch8_vs_ar_batch8": ("ngram_batch8", "ar_batch8"),
+}
+
+
+@dataclass
+class BenchRecipe:
+    target: ModelConfig
+    task: Any  # a piece; its first `prompts` problems are timed, the next `tuning` choose the n-gram windows
+    draft: ModelConfig  # ours and transformers' assistant
+    prompts: int = 16
+    tuning: int = 8
+    max_new_tokens: int = 96
+    repeats: int = 5
+    window: int = 4  # tokens the draft model proposes a round, both sides
+    sampled_prompts: int = 4  # of the prompts, at temperature 1
+    context: int = 200  # cached tokens behind which the cost curve is taken
+    curve_rounds: int = 15
+    threads: int | None = None
+    out: str = "results/bench.json"
+
+
+Decode = Callable[[list[Prompt], Sampling], list[list[int]]]  # -> new token ids of each prompt
+
+
+@dataclass
+class Contestant:
+    decode: Decode
+    batch: int = 1
+    greedy_only: bool = False
+
+
+@dataclass
+class Pass:
+    """One contestant over the prompts, once."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    texts: list[list[int]] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.seconds
+
+
+@dataclass
+class State:
+    """What a bench has found so far; saved after each repeat."""
+
+    curve: dict[str, dict[int, float]]  # whose forwards -> tokens -> milliseconds
+    tuned: dict[str, tune.Choice]  # n-gram contestant -> its window
+    repeats: list[dict[str, dict[str, Pass]]] = field(default_factory=list)  # of mode -> contestant -> pass
+
+
+def main(argv: list[str]) -> int:
+    """`python -m eval.bench [RECIPE] [key=value ...]`"""
+    named = [word for word in argv if "=" not in word]
+    recipe = config.load(BenchRecipe, named[0] if named else RECIPE, [word for word in argv if "=" in word])
+    run(recipe)
+    return 0
+
+
+def run(recipe: BenchRecipe) -> dict[str, Any]:
+    """Time everything, write `recipe.out`, print the ratios -> what was written."""
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    models = Models(recipe.target)
+    module, options = config.piece("tasks", recipe.task, "task")
+    everything = prepare(module.build(options), models.target.tokenizer, chat_template=True)
+    timed, others = everything[: recipe.prompts], everything[recipe.prompts : recipe.prompts + recipe.tuning]
+    peer = Transformers.load(recipe.target, recipe.draft, recipe.window)
+    Path(recipe.out).parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(recipe.out).with_suffix(".partial.json")
+    state = _resume(partial, recipe)
+    if state is None:
+        curve = _curves(recipe, models, peer)
+        state = State(curve, _tune(recipe, models, others, curve))
+    contestants = _contestants(recipe, models, peer, state.tuned)
+    modes = {
+        "greedy": (timed, Sampling(max_new_tokens=recipe.max_new_tokens)),
+        "sampled": (timed[: recipe.sampled_prompts], Sampling(1.0, max_new_tokens=recipe.max_new_tokens)),
+    }
+    for repeat in range(len(state.repeats), recipe.repeats):
+        passes = {}
+        for mode, (prompts, sampling) in modes.items():
+            with Bar(f"bench {mode}, repeat {repeat + 1}/{recipe.repeats}", len(prompts)) as bar:
+                passes[mode] = _pass(contestants, prompts, dataclasses.replace(sampling, seed=repeat), bar)
+        state.repeats.append(passes)
+        write_json(partial, {**_identity(recipe), "state": dataclasses.asdict(state)})
+    result = _result(recipe, state)
+    write_json(Path(recipe.out), result)
+    partial.unlink()
+    _print(result, recipe.out)
+    return result
+
+
+def _curves(recipe: BenchRecipe, models: Models, peer: Transformers) -> dict[str, dict[int, float]]:
+    print("bench: cost curves", file=sys.stderr)
+    return costs.curves(
+        {
+            "ours": costs.ours(models.target, WIDTHS, recipe.context),
+            "transformers": costs.transformers(peer.target, WIDTHS, recipe.context),
+            f"ours_batch{BATCH}": costs.ours(models.target, BATCH_WIDTHS, recipe.context, BATCH),
+        },
+        recipe.curve_rounds,
+        models.target.device,
+    )
+
+
+def _tune(
+    recipe: BenchRecipe, models: Models, prompts: list[Prompt], curve: dict[str, dict[int, float]]
+) -> dict[str, tune.Choice]:
+    """N-gram windows for batch 1 and for the wide batch, chosen on prompts that are not timed."""
+    print(f"bench: choosing n-gram windows on {len(prompts)} other prompts", file=sys.stderr)
+    baseline = methods.decoder(methods.resolve("baseline", RECIPE), models)
+    sampling = Sampling(max_new_tokens=recipe.max_new_tokens)
+    answers = baseline.generate([Request(p.request_id, p.tokens) for p in prompts], sampling)
+    texts = [(prompt.tokens, answer.tokens) for prompt, answer in zip(prompts, answers, strict=True)]
+    return {
+        "ngram": tune.best_ngram([[text] for text in texts], curve["ours"]),
+        f"ngram_batch{BATCH}": tune.best_ngram([texts], curve[f"ours_batch{BATCH}"]),
+    }
+
+
+def _contestants(
+    recipe: BenchRecipe, models: Models, peer: Transformers, tuned: dict[str, tune.Choice]
+) -> dict[str, Contestant]:
+    def own(method: MethodConfig) -> Decode:
+        decoder = methods.decoder(method, models)
+        return lambda prompts, sampling: [
+            generation.tokens
+            for generation in decoder.generate([Request(p.request_id, p.tokens) for p in prompts], sampling)
+        ]
+
+    def theirs(generate: Callable[[tuple[int, ...], Sampling], list[int]]) -> Decode:
+        return lambda prompts, sampling: [generate(prompt.tokens, sampling) for prompt in prompts]
+
+    baseline = own(methods.resolve("baseline", RECIPE))
+    draft = MethodConfig(
+        "draft",
+        proposer={
+            "type": "draft_model",
+            "model": {k: v for k, v in dataclasses.asdict(recipe.draft).items() if v is not None},
+        },
+        length={"type": "fixed", "k": recipe.window},
+    )
+    return {
+        "ar": Contestant(baseline),
+        "generate": Contestant(theirs(peer.plain)),
+        "ngram": Contestant(own(_ngram(tuned["ngram"]))),
+        "prompt_lookup": Contestant(theirs(peer.prompt_lookup)),
+        "draft": Contestant(own(methods.resolve(dataclasses.asdict(draft), RECIPE))),
+        "assisted": Contestant(theirs(peer.assisted)),
+        f"ar_batch{BATCH}": Contestant(baseline, BATCH, greedy_only=True),
+        f"ngram_batch{BATCH}": Contestant(own(_ngram(tuned[f"ngram_batch{BATCH}"])), BATCH, greedy_only=True),
+    }
+
+
+def _ngram(choice: tune.Choice) -> MethodConfig:
+    return MethodConfig(
+        "ngram",
+        proposer={"type": "ngram", "min": choice.min, "max": choice.max},
+        length={"type": "fixed", "k": choice.k},
+    )
+
+
+def _pass(contestants: dict[str, Contestant], prompts: list[Prompt], sampling: Sampling, bar: Bar) -> dict[str, Pass]:
+    """Every contestant over every prompt once, in turns; wide ones whenever their batch is full."""
+    entered = {name: c for name, c in contestants.items() if sampling.greedy or not c.greedy_only}
+    passes = {name: Pass() for name in entered}
+    for contestant in entered.values():  # warm-up, not counted
+        contestant.decode(prompts[: contestant.batch], dataclasses.replace(sampling, max_new_tokens=8))
+    for i in range(1, len(prompts) + 1):
+        for name, contestant in entered.items():
+            whole = i % contestant.batch == 0
+            if whole:
+                began = time.perf_counter()
+                texts = contestant.decode(prompts[i - contestant.batch : i], sampling)
+                passes[name].seconds += time.perf_counter() - began
+                passes[name].tokens += sum(map(len, texts))
+                passes[name].texts += texts
+        bar.advance(1, "")
+    return {name: one for name, one in passes.items() if one.tokens}
+
+
+def _identity(recipe: BenchRecipe) -> dict[str, Any]:
+    return json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), "machine": system.comparable(system.metadata())}))
+
+
+def _resume(partial: Path, recipe: BenchRecipe) -> State | None:
+    """What an interrupted bench of the same recipe on the same machine had done; another one is not mixed in."""
+    if not partial.exists():
+        return None
+    saved = json.loads(partial.read_text())
+    state = saved.pop("state")
+    if saved != _identity(recipe):
+        print(f"bench: {partial} is of another recipe or machine; starting afresh", file=sys.stderr)
+        return None
+    return State(
+        curve={name: {int(width): ms for width, ms in row.items()} for name, row in state["curve"].items()},
+        tuned={name: tune.Choice(**choice) for name, choice in state["tuned"].items()},
+        repeats=[
+            {mode: {name: Pass(**one) for name, one in passes.items()} for mode, passes in repeat.items()}
+            for repeat in state["repeats"]
+        ],
+    )
+
+
+def _result(recipe: BenchRecipe, state: State) -> dict[str, Any]:
+    passes = {mode: [repeat[mode] for repeat in state.repeats] for mode in state.repeats[0]}
+    ratios = {
+        mode: {
+            name: _spread([one[a].rate / one[b].rate for one in repeats])
+            for name, (a, b) in RATIOS.items()
+            if a in repeats[0] and b in repeats[0]
+        }
+        for mode, repeats in passes.items()
+    }
+    first = passes["greedy"][0]
+    same = {name: _equal(one.texts, first["ar"].texts) for name, one in first.items()}
+    return {
+        "recipe": dataclasses.asdict(recipe),
+        "system": system.metadata(),
+        "ratios": {name: spread["median"] for name, spread in ratios["greedy"].items()}
+        | {"verify5_over_1": state.curve["ours"][5] / state.curve["ours"][1]},
+        "spread": ratios,
+        "tokens_per_second": {
+            mode: {name: _spread([one[name].rate for one in repeats]) for name in repeats[0]}
+            for mode, repeats in passes.items()
+        },
+        "tokens": {name: one.tokens for name, one in first.items()},
+        "texts_equal_to_ours_ar": same,
+        "cost_ms": state.curve,
+        "tuned": {name: vars(choice) for name, choice in state.tuned.items()},
+        "peer_settings": {"prompt_lookup_num_tokens": LOOKUP_TOKENS, "num_assistant_tokens": recipe.window},
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def _equal(texts: list[list[int]], baseline: list[list[int]]) -> float:
+    """Share of greedy texts that equal ours token for token (both stop at EOS; near-ties can differ)."""
+    return sum(a == b for a, b in zip(texts, baseline, strict=False)) / len(texts)
+
+
+def _print(result: dict[str, Any], out: str) -> None:
+    for name, value in result["ratios"].items():
+        spread = result["spread"]["greedy"].get(name)
+        around = f"  ({spread['min']:.2f} to {spread['max']:.2f})" if spread else ""
+        print(f"{name:28s} {value:5.2f}{around}")
+    print(f"written: {out}")
