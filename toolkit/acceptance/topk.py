@@ -40,11 +40,11 @@ class TopK:
         return conclude_sampled(batch, draft, coins(batch, draft, logp, 1.0) | member, logp)
 
     def _member(self, draft: Draft, logits: Tensor) -> Tensor:
-        """[B, N]: is the candidate among the target's K most likely tokens? (argmax and topk agree on ties for K = 1)"""
+        """[B, N]: is the candidate among the target's K most likely tokens?"""
         if self.k is None:
             return torch.ones_like(draft.valid)
         rows = logits[:, :-1]
-        if self.k == 1:
+        if self.k == 1:  # topk may break a tie differently from argmax
             return draft.tokens == rows.argmax(-1)
         best = rows.topk(min(self.k, rows.shape[-1]), dim=-1).indices  # [B, N, K]
         return (best == draft.tokens[..., None]).any(-1)

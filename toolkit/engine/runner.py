@@ -120,5 +120,5 @@ def refuse_recurrent(model: PreTrainedModel, name: str) -> None:
         state = ", ".join(recurrent) or "recurrent layers"
         raise UserError(
             f"model {name} ({type(model).__name__}) is not supported: it keeps a state that cannot be rolled back "
-            f"({state}). Speculative decoding here needs attention with a KV cache (Llama, Qwen, GPT-2, Gemma, Mistral, ...)."
+            f"({state}). Decoding here needs attention with a KV cache (Llama, Qwen, GPT-2, Gemma, Mistral)."
         )

@@ -4,7 +4,6 @@ The loop calls a sink once a round, before anything is committed. `Recorder` kee
 one Parquet file; its schema carries a version, so that a reader can refuse what it does not know.
 """
 
-import os
 from pathlib import Path
 from typing import Protocol
 
@@ -54,4 +53,4 @@ class Recorder:
         """Save as Parquet, whole or not at all."""
         beside = path.with_name(path.name + ".part")
         pq.write_table(self.table(), beside)
-        os.replace(beside, path)
+        beside.replace(path)

@@ -8,7 +8,7 @@ them (prompt lookup, say) must not make the device wait a second time.
 The abstractions are those of docs/design.md. A method is a composition: proposer + length policy + rule.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -182,7 +182,7 @@ class Proposer(Protocol):
     has_logits: bool  # False: only the length policy's limit is asked, never `stop`
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
-        """Take in the prompts (all but the pending token). `capacity`: the most tokens a row can reach, drafts included."""
+        """Take in the prompts, all but the pending token. capacity: the most slots a row can reach, drafts included."""
 
     def propose(self, batch: Batch, length: LengthPolicy) -> Draft: ...
 
@@ -204,9 +204,3 @@ class AcceptanceRule(Protocol):
 
 
 OnToken = Callable[[int, int, str], None]  # (request id, token, new text) in order, as tokens are committed
-
-
-class Backend(Protocol):
-    """Whatever turns requests into generations: this loop, or vLLM."""
-
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]: ...

@@ -222,7 +222,9 @@ def _pass(contestants: dict[str, Contestant], prompts: list[Prompt], sampling: S
 
 
 def _identity(recipe: BenchRecipe) -> dict[str, Any]:
-    return json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), "machine": system.comparable(system.metadata())}))
+    return json.loads(
+        json.dumps({"recipe": dataclasses.asdict(recipe), "machine": system.comparable(system.metadata())})
+    )
 
 
 def _resume(partial: Path, recipe: BenchRecipe) -> State | None:

@@ -41,6 +41,7 @@ class Entropy:
 def build(config: Config, models: Models) -> Entropy:
     if config.max < 1 or config.threshold < 0:
         raise UserError(
-            f"length entropy: needs max >= 1 and threshold >= 0 nats, got max={config.max}, threshold={config.threshold}"
+            "length entropy: needs max >= 1 and threshold >= 0 nats, "
+            f"got max={config.max}, threshold={config.threshold}"
         )
     return Entropy(config.threshold, config.max)

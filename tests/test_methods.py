@@ -1,0 +1,75 @@
+"""Named methods and what a recipe may make of them."""
+
+import pytest
+import yaml
+
+from toolkit import config, methods
+from toolkit.engine.types import Request, Sampling
+from toolkit.errors import UserError
+from toolkit.hub import ModelConfig, Models
+
+
+@pytest.fixture(scope="module")
+def models():
+    return Models(ModelConfig("tiny-random:llama", device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def request_():
+    return Request(0, tuple(b"one two three one two three one two"))
+
+
+def test_a_name_is_a_file_with_every_default_filled_in():
+    method = methods.resolve("ngram", "r.yaml")
+    assert method.name == "ngram"
+    assert method.proposer == {"type": "ngram", "min": 2, "max": 4}
+    assert method.length == {"type": "fixed", "k": 4}
+    assert method.accept == {"type": "rejection"}
+
+
+def test_two_spellings_of_one_method_are_one_method():
+    spelled = {"name": "ngram", "proposer": {"type": "ngram", "max": 4}, "length": "fixed"}
+    assert methods.resolve(spelled, "r.yaml") == methods.resolve("ngram", "r.yaml")
+
+
+def test_a_base_is_changed_key_by_key():
+    method = methods.resolve({"name": "mine", "base": "ngram", "proposer": {"max": 8}, "accept": "topk"}, "r.yaml")
+    assert method.proposer == {"type": "ngram", "min": 2, "max": 8}
+    assert method.accept["type"] == "topk"
+    assert method.length == methods.resolve("ngram", "r.yaml").length
+
+
+def test_another_type_forgets_the_base_options():
+    node = {"name": "mine", "base": "ngram", "proposer": {"type": "draft_model", "model": "target"}}
+    method = methods.resolve(node, "r.yaml")
+    assert method.proposer["model"]["name"] == "target"
+    assert "max" not in method.proposer
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        ("ngrm", "r.yaml: unknown method 'ngrm'. Did you mean 'ngram'.*baseline"),
+        ({"base": "ngram"}, "needs a 'name'"),
+        ({"name": "x", "base": "y"}, "unknown method 'y'"),
+        ({"name": "x", "propose": "ngram"}, "method 'x': unknown key 'propose'. Did you mean 'proposer'"),
+        ({"name": "x", "accept": "topp"}, "method 'x', accept: unknown type 'topp' in acceptance. Did you mean 'topk'"),
+        ({"name": "x", "length": {"type": "fixed", "k": "a"}}, "method 'x', length 'fixed': key 'k'"),
+        (3, "a name or a mapping"),
+    ],
+)
+def test_a_mistake_shows_before_a_model_is_loaded(node, expected):
+    with pytest.raises(UserError, match=expected):
+        methods.resolve(node, "r.yaml")
+
+
+@pytest.mark.parametrize("path", config.named_methods(), ids=lambda path: path.stem)
+def test_every_named_method_decodes(path, models, request_):
+    method = methods.resolve(path.stem, "r.yaml")
+    assert set(yaml.safe_load(path.read_text())) <= {"proposer", "length", "accept"}
+    sampling = Sampling(max_new_tokens=16)
+    [generation] = methods.decoder(method, models).generate([request_], sampling)
+    [baseline] = methods.decoder(methods.resolve("baseline", "r.yaml"), models).generate([request_], sampling)
+    assert len(generation.tokens) == len(baseline.tokens) or not generation.lossless
+    if generation.lossless:
+        assert generation.tokens == baseline.tokens

@@ -1,0 +1,91 @@
+"""`draftsmith`: a door to each program. What they do lives in the modules that they call.
+
+Errors meant for the user are one message on stderr and exit code 2; anything else that is raised is a bug and keeps
+its traceback. Torch is imported by the command that needs it, so that `draftsmith list` answers at once.
+"""
+
+import argparse
+import json
+import sys
+
+from toolkit import __version__
+from toolkit.errors import UserError
+
+PROGRAMS = {  # each parses its own arguments, so that `python -m eval` and `draftsmith eval` are one program
+    "eval": "run a recipe: baseline and methods side by side",
+    "bench": "speed beside transformers",
+    "generate": "one prompt through one method, streamed",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command -> its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(argv: list[str]) -> int:
+    if argv[:1] == ["eval"]:
+        from toolkit.evaluation import run
+
+        return run.main(argv[1:])
+    if argv[:1] == ["bench"]:
+        from toolkit.evaluation import bench
+
+        return bench.main(argv[1:])
+    if argv[:1] == ["generate"]:
+        return _generate(argv[1:])
+    arguments = _parser().parse_args(argv)
+    return _list(arguments.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="draftsmith", description="Train and measure the pieces of speculative decoding."
+    )
+    parser.add_argument("--version", action="version", version=f"draftsmith {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, does in PROGRAMS.items():
+        commands.add_parser(name, help=f"{does} (`draftsmith {name} --help`)")
+    listing = commands.add_parser("list", help="methods, tasks, pieces and tiny models")
+    listing.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _generate(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="draftsmith generate", description=PROGRAMS["generate"])
+    parser.add_argument("prompt")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in sampling.temperature=1.0")
+    parser.add_argument("--target", default="smollm2-135m", help="path, hub name or tiny-random:FAMILY (%(default)s)")
+    parser.add_argument("--method", default="ngram", help="a named method, see `draftsmith list` (%(default)s)")
+    arguments = parser.parse_intermixed_args(argv)
+    from toolkit import generate
+
+    chosen = [f"target={arguments.target}", f"method={arguments.method}"]
+    return generate.main(arguments.prompt, [*chosen, *arguments.overrides])
+
+
+def _list(as_json: bool) -> int:
+    from toolkit import catalog
+
+    everything = catalog.everything()
+    if as_json:
+        print(json.dumps(everything, indent=2))
+        return 0
+    width = max(len(name) for entries in everything.values() for name in entries)
+    for title, entries in everything.items():
+        print(title)
+        for name, description in entries.items():
+            print(f"  {name:<{width}}  {description}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

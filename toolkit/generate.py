@@ -1,0 +1,62 @@
+"""`draftsmith generate`: one prompt through one method, streamed, and a line of what the method did.
+
+For a first look at a target and a draft. A measurement needs a baseline beside it under the same clock: that is
+`draftsmith eval`.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from toolkit import config, methods
+from toolkit.engine.types import Generation, Request, Sampling
+from toolkit.hub import ModelConfig, Models
+
+
+@dataclass
+class GenerateConfig:
+    target: ModelConfig
+    method: Any = "ngram"
+    sampling: Sampling = field(default_factory=Sampling)
+    chat: bool = True  # through the tokenizer's chat template, where it has one
+    system: str | None = None
+
+
+def main(prompt: str, overrides: list[str]) -> int:
+    """Stream the continuation to stdout and the statistics to stderr."""
+    settings = config.load(GenerateConfig, None, overrides)
+    method = methods.resolve(settings.method, "method")
+    models = Models(settings.target)
+    decoder = methods.decoder(method, models)
+    tokens = _encode(prompt, settings, models)
+    [generation] = decoder.generate([Request(0, tokens)], settings.sampling, on_token=_stream)
+    print()
+    print(summary(method.name, generation), file=sys.stderr)
+    return 0
+
+
+def summary(name: str, generation: Generation) -> str:
+    """One line: how much, how fast, how well drafted, and whether the output law is the target's."""
+    tokens, rounds = len(generation.tokens), len(generation.windows)
+    proposed = sum(window[0] for window in generation.windows)
+    accepted = sum(window[1] for window in generation.windows)
+    rate = f"{accepted / proposed:.0%} of {proposed}" if proposed else "none proposed"
+    return (
+        f"[{name}] {tokens} tokens in {generation.times.total:.2f} s ({tokens / generation.times.total:.1f} tokens/s, "
+        f"prefill included), {tokens / rounds:.2f} a round, accepted {rate}, "
+        f"{'lossless' if generation.lossless else 'lossy'}, ended by {generation.finish}"
+    )
+
+
+def _encode(prompt: str, settings: GenerateConfig, models: Models) -> tuple[int, ...]:
+    tokenizer = models.target.tokenizer
+    if not settings.chat or tokenizer.chat_template is None:
+        return tuple(tokenizer(prompt)["input_ids"])
+    messages = [{"role": "system", "content": settings.system}] if settings.system else []
+    messages.append({"role": "user", "content": prompt})
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _stream(request: int, token: int, text: str) -> None:
+    print(text, end="", flush=True)
