@@ -1,0 +1,1 @@
+"""Measuring: a recipe becomes records (one row a prompt, method and seed), and records become tables."""

@@ -1,0 +1,99 @@
+"""The output directory: one process at a time, one recipe for good.
+
+`run.json` says whose directory it is: the target, the sampling, the task and each method's pieces. A recipe with more
+methods, prompts or seeds may go on in it; one that differs in what its rows depend on may not, because its rows would
+stand beside others that cannot be compared with them.
+"""
+
+import fcntl
+import json
+from pathlib import Path
+from types import TracebackType
+
+from toolkit.errors import UserError
+from toolkit.evaluation.files import write_json
+
+Identity = dict[str, object]
+
+
+class OutDir:
+    """`with OutDir(path, source, identity) as out:` holds the lock; UserError when it is another's."""
+
+    def __init__(self, path: Path, source: str, identity: Identity) -> None:
+        self.path, self.source = path, source
+        self.records, self.results = path / "records.jsonl", path / "results.json"
+        self._marker = path / "run.json"
+        self._identity = json.loads(json.dumps(identity))  # as it reads when it comes back from the file
+        self.sessions: list[dict] = []
+
+    def __enter__(self) -> "OutDir":
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"out={self.path}: cannot be written to ({error}); choose another out=DIR.") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise UserError(
+                f"out={self.path}: another process writes there; wait, or choose another out=DIR."
+            ) from None
+        try:
+            self._claim()
+        except UserError:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.close()  # closing it unlocks it
+
+    def add_session(self, session: dict) -> None:
+        """Who writes rows from now on, on which machine."""
+        self.sessions.append(session)
+        self._save()
+
+    def _claim(self) -> None:
+        if not self._marker.exists():
+            if self.records.exists():
+                raise UserError(self._foreign("a records.jsonl, but no run.json that says whose rows they are"))
+            return
+        try:
+            marker = json.loads(self._marker.read_text(encoding="utf-8"))
+            source, identity, self.sessions = marker["recipe"], marker["identity"], marker["sessions"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self._marker}: not readable ({error!r}). {self._fix()}") from error
+        differs = _difference(identity, self._identity)
+        if differs:
+            key, there, here = differs
+            mismatch = f"{key} is {there} there, {here} in {self.source}"
+            raise UserError(self._foreign(f"the rows of another recipe, {source}: {mismatch}"))
+        self._identity["methods"] = {**identity["methods"], **self._identity["methods"]}
+
+    def _foreign(self, holds: str) -> str:
+        return f"out={self.path}: holds {holds}. {self._fix()}"
+
+    def _fix(self) -> str:
+        return f"Choose another out=DIR, or delete {self.path}."
+
+    def _save(self) -> None:
+        write_json(self._marker, {"recipe": self.source, "identity": self._identity, "sessions": self.sessions})
+
+
+def _difference(there: Identity, here: Identity) -> tuple[str, str, str] | None:
+    """The first key whose values differ. Methods that only one of the two has do not matter."""
+    old, new = _flat(there), _flat(here)
+    shared = there["methods"].keys() & here["methods"].keys()
+    for path in sorted(old.keys() | new.keys()):
+        if (path[0] != "methods" or path[1] in shared) and old.get(path) != new.get(path):
+            return ".".join(path), repr(old.get(path)), repr(new.get(path))
+    return None
+
+
+def _flat(node: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:
+    if not isinstance(node, dict):
+        return {path: node}
+    return {key: value for name, inner in node.items() for key, value in _flat(inner, (*path, name)).items()}

@@ -1,0 +1,116 @@
+"""Which rows a recipe asks for, which of them are there, and which have to be decoded again."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from toolkit import methods
+from toolkit.errors import UserError
+from toolkit.evaluation.measure import Block, Contender, Setting, resume_key
+from toolkit.evaluation.outdir import Identity
+from toolkit.evaluation.prompts import Prompt
+from toolkit.evaluation.recipe import EvalRecipe
+from toolkit.evaluation.records import Item, Record, RecordFile
+from toolkit.evaluation.score import BASELINE
+from toolkit.hub import Models
+from toolkit.methods import MethodConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with its methods built and its prompts prepared."""
+
+    name: str
+    recipe: EvalRecipe
+    models: Models
+    prompts: Sequence[Prompt]
+    contenders: Sequence[Contender]
+    setting: Setting
+
+    def identity(self, task: Identity) -> Identity:
+        """What makes an output directory this recipe's. How many prompts, seeds and methods is no part of it."""
+        return self.setting.common | {
+            "task": task,
+            "speed": {"batch": self.recipe.speed.batch},
+            "methods": {contender.name: contender.config for contender in self.contenders},
+        }
+
+    def speed_blocks(self) -> list[Block]:
+        size = self.recipe.speed.batch
+        chosen = self.prompts[: self.recipe.speed.prompts]
+        return [
+            Block("speed", i, chosen[start : start + size], seed, repeat)
+            for repeat in range(self.recipe.speed.repeats)
+            for seed in self.recipe.seeds
+            for i, start in enumerate(range(0, len(chosen), size))
+        ]
+
+    def quality_blocks(self) -> list[Block]:
+        """One a seed; which of its prompts are decoded together is decided by what is missing."""
+        if not self.recipe.quality.enabled:
+            return []
+        chosen = self.prompts[: self.recipe.quality.prompts]
+        return [Block("quality", 0, chosen, seed) for seed in self.recipe.seeds]
+
+    def quality_contenders(self) -> list[Contender]:
+        """The baseline and whoever may change the accuracy."""
+        return [c for c in self.contenders if c.name == BASELINE or not c.lossless]
+
+    def keys(self) -> dict[Item, str]:
+        """Every row that is to be there in the end, with its resume key."""
+        jobs = [(c, b) for b in self.speed_blocks() for c in self.contenders]
+        jobs += [(c, b) for b in self.quality_blocks() for c in self.quality_contenders()]
+        return {
+            item(contender, prompt, block): resume_key(self.setting, contender.config, prompt, block)
+            for contender, block in jobs
+            for prompt in block.prompts
+        }
+
+    def own(self, rows: Iterable[Record]) -> list[Record]:
+        """The rows that this recipe asks for; a directory may hold those of a longer one."""
+        keys = self.keys()
+        return [row for row in rows if row.item in keys]
+
+    def missing(self, rows: Iterable[Record]) -> set[Item]:
+        return self.keys().keys() - {row.item for row in rows}
+
+    def tidy(self, records: RecordFile) -> None:
+        """Drop what is to be decoded again: failed rows, and batches of the speed set that are not whole."""
+        keys = self.keys()
+        for row in records.rows:
+            if row.item in keys and row.resume_key != keys[row.item]:
+                raise UserError(
+                    f"{records.path}: the row of prompt '{row.prompt_id}' and method '{row.method}' is of other "
+                    f"data than {self.name} has now. Choose another out=DIR, or delete {records.path.parent}."
+                )
+        redo = {row.item for row in records.rows if row.item in keys and not row.ok}
+        there = {row.item: row for row in records.rows if row.item not in redo}
+        for block in self.speed_blocks():
+            for contender in self.contenders:
+                items = [item(contender, prompt, block) for prompt in block.prompts]
+                sizes = {there[i].batch if i in there else 0 for i in items}
+                if sizes not in ({len(items)}, {1}):
+                    redo |= set(items)
+        records.keep(lambda row: row.item not in redo)
+
+
+def contender(method: MethodConfig, models: Models, recipe: EvalRecipe) -> Contender:
+    """The method, built over the recipe's target."""
+    decoder = methods.decoder(method, models)
+    pieces = {key: value for key, value in asdict(method).items() if key != "name"}
+    return Contender(method.name, pieces, decoder, decoder.accept.lossless(recipe.sampling.seeded(0)))
+
+
+def setting(recipe: EvalRecipe, models: Models, session: str, task: object) -> Setting:
+    """What all rows share; `common` goes into every resume key."""
+    target = {**asdict(models.config), "dtype": str(models.target.dtype), "device": models.target.device.type}
+    common = {
+        "target": target,
+        "vocab": models.target.vocab,
+        "sampling": asdict(recipe.sampling),
+        "chat_template": recipe.chat_template,
+    }
+    return Setting(task, recipe.sampling, common, recipe.speed.batch, session)
+
+
+def item(contender: Contender, prompt: Prompt, block: Block) -> Item:
+    return Item(block.set, contender.name, prompt.id, block.seed, block.repeat)

@@ -1,0 +1,114 @@
+"""An eval recipe: target, task, sampling, methods, and how much of the two sets to run.
+
+Plain autoregression (`baseline`) always runs first, whether the recipe lists it or not: without it there is nothing
+to compare with.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from toolkit import config, methods
+from toolkit.engine.types import Sampling
+from toolkit.errors import UserError
+from toolkit.evaluation.score import BASELINE
+from toolkit.hub import ModelConfig
+from toolkit.methods import MethodConfig
+
+
+@dataclass
+class SamplingConfig:
+    """How tokens are drawn and when a text ends: one for all methods."""
+
+    temperature: float = 0.0  # 0 = greedy
+    top_k: int = 0  # 0 = off
+    top_p: float = 1.0  # 1 = off
+    max_new_tokens: int = 256
+    stop: list[str] = field(default_factory=list)
+
+    def seeded(self, seed: int) -> Sampling:
+        return Sampling(self.temperature, self.top_k, self.top_p, self.max_new_tokens, seed, tuple(self.stop))
+
+
+@dataclass
+class QualityConfig:
+    """Accuracy: batched, never timed; the baseline and lossy methods only."""
+
+    enabled: bool = True
+    batch: int = 16
+    prompts: int | None = None  # the first so many of the task's problems; null: all
+
+
+@dataclass
+class SpeedConfig:
+    """Tokens a second, tau and acceptance: the first `prompts` problems, method after method on each batch."""
+
+    prompts: int = 24  # 0: no speed set
+    batch: int = 1
+    repeats: int = 1  # more draws (or, at temperature 0, more timings) of each prompt and seed
+
+
+@dataclass
+class EvalRecipe:
+    target: ModelConfig
+    task: Any  # a piece: its name, or a mapping with its type and options
+    methods: list[Any] = field(default_factory=list)  # names of recipes/eval/methods, or mappings with a name
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    chat_template: bool = True
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
+    out: str | None = None  # null: results/<name of the recipe's file>
+    threads: int | None = None  # CPU threads; null: as torch finds them
+
+
+def load(path: Path | str, overrides: list[str]) -> EvalRecipe:
+    """The recipe with overrides applied, its values checked. UserError says what is wrong with it."""
+    recipe = config.load(EvalRecipe, path, overrides)
+    _check(recipe, path)
+    return recipe
+
+
+def contenders(recipe: EvalRecipe, where: Path | str) -> list[MethodConfig]:
+    """The baseline and the recipe's methods, resolved, in order; a name may stand for one method only."""
+    chosen = [methods.resolve(BASELINE, where)]
+    for node in recipe.methods:
+        if node == BASELINE:
+            continue
+        method = methods.resolve(node, where)
+        if method.name in {other.name for other in chosen}:
+            raise UserError(f"{where}: key 'methods': '{method.name}' is there twice; give one another name.")
+        chosen.append(method)
+    return chosen
+
+
+def _check(recipe: EvalRecipe, where: Path | str) -> None:
+    sampling, quality, speed, seeds = recipe.sampling, recipe.quality, recipe.speed, recipe.seeds
+    rules = [  # key, value, whether it will do, what was expected
+        ("sampling.temperature", sampling.temperature, sampling.temperature >= 0, "0 or more"),
+        ("sampling.top_k", sampling.top_k, sampling.top_k >= 0, "0 (off) or more"),
+        ("sampling.top_p", sampling.top_p, 0 < sampling.top_p <= 1, "above 0, at most 1 (off)"),
+        ("sampling.max_new_tokens", sampling.max_new_tokens, sampling.max_new_tokens >= 1, "1 or more"),
+        ("sampling.stop", sampling.stop, all(sampling.stop), "texts that are not empty"),
+        ("seeds", seeds, seeds and len(set(seeds)) == len(seeds), "one seed or more, all different"),
+        ("quality.batch", quality.batch, quality.batch >= 1, "1 or more"),
+        (
+            "quality.prompts",
+            quality.prompts,
+            quality.prompts is None or quality.prompts >= 1,
+            "null (all), or 1 or more",
+        ),
+        ("speed.batch", speed.batch, speed.batch >= 1, "1 or more"),
+        ("speed.prompts", speed.prompts, speed.prompts >= 0, "0 (no speed set) or more"),
+        ("speed.prompts", speed.prompts, speed.prompts or quality.enabled, "1 or more, as quality.enabled is false"),
+        ("speed.repeats", speed.repeats, speed.repeats >= 1, "1 or more"),
+        (
+            "threads",
+            recipe.threads,
+            recipe.threads is None or recipe.threads >= 1,
+            "null (torch's choice), or 1 or more",
+        ),
+    ]
+    for key, value, right, expected in rules:
+        if not right:
+            raise UserError(f"{where}: key '{key}' is {value!r}; expected {expected}.")

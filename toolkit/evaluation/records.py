@@ -1,0 +1,174 @@
+"""records.jsonl: one row for each set x prompt x method x seed (x repeat), written as the run goes.
+
+Rows are appended and synced a block at a time. A process may be killed between any two bytes, so opening the file
+repairs it: a line that does not parse is named, moved to `records.corrupt.jsonl` and its item is decoded again.
+The rest is kept.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+from toolkit.errors import UserError
+from toolkit.evaluation.files import write_atomic
+
+SCHEMA_VERSION = 1
+SetName = Literal["quality", "speed"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is to be decoded once: the identity of a row."""
+
+    set: str
+    method: str
+    prompt_id: str
+    seed: int
+    repeat: int
+
+
+@dataclass
+class Record:
+    """A row.
+
+    rounds: target forwards after prefill; drafts: rounds that proposed something; proposed_at[i], accepted_at[i]:
+    rounds that proposed, accepted, at least i + 1 tokens; reached_at[i]: rounds that proposed that many and accepted
+    the first i, the denominator of conditional acceptance.
+    """
+
+    set: str
+    method: str
+    prompt_id: str
+    seed: int
+    repeat: int
+    resume_key: str
+    session: str  # which process run it: times of one session were measured side by side
+    block: int  # which block of prompts of its set
+    batch: int  # how many rows were decoded together
+    batch_key: str  # the same for rows that were
+    method_config: dict
+    temperature: float
+    status: Literal["ok", "error"] = "ok"
+    error_type: str | None = None
+    message: str | None = None
+    traceback: str | None = None
+    lossless: bool = True
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    n_tokens: int = 0
+    prompt_tokens: int = 0
+    finish: str | None = None
+    rounds: int = 0
+    drafts: int = 0
+    proposed: int = 0
+    accepted: int = 0
+    proposed_at: list[int] = field(default_factory=list)
+    reached_at: list[int] = field(default_factory=list)
+    accepted_at: list[int] = field(default_factory=list)
+    times: dict[str, float] = field(default_factory=dict)  # prefill, draft, verify, host, total: of the whole batch
+    first_token_seconds: float = 0.0
+    peak_memory: int | None = None  # bytes; see system.peak_memory
+    correct: bool | None = None  # None: the task has no answer to compare with
+    extracted: str | None = None
+    extraction: str | None = None  # which path found the answer
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def item(self) -> Item:
+        return Item(self.set, self.method, self.prompt_id, self.seed, self.repeat)
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+_FIELDS = {f.name for f in fields(Record)}
+
+
+def parse(line: bytes) -> Record:
+    """A record from its line; ValueError when it is not one."""
+    data = json.loads(line.decode("utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError("not a JSON object")
+    if data.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        raise UserError(
+            f"records of schema version {data['schema_version']}, this program writes {SCHEMA_VERSION}: "
+            "use another out=DIR, or the version of draftsmith that wrote them"
+        )
+    if set(data) != _FIELDS:
+        raise ValueError(f"not a record: keys differ in {sorted(set(data) ^ _FIELDS)[:5]}")
+    return Record(**data)
+
+
+def encode(record: Record) -> bytes:
+    return json.dumps(_finite(asdict(record)), ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN; a record that holds one must not make the whole file unreadable elsewhere."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return value
+
+
+class RecordFile:
+    """The rows of one output directory. Open it under the directory's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[Record] = []
+        bad: list[tuple[int, bytes, str]] = []
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        torn = bool(lines and lines[-1])
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
+            try:
+                self.rows.append(parse(line))
+            except (ValueError, TypeError) as error:
+                bad.append((number, line, str(error)))
+        if bad:
+            aside = path.with_suffix(".corrupt.jsonl")
+            with aside.open("ab") as file:
+                file.writelines(line + b"\n" for _, line, _ in bad)
+            for number, _, reason in bad:
+                what = "torn (the run was killed while writing it)" if torn and number == len(lines) else "corrupt"
+                print(
+                    f"warning: {path} line {number} is {what}: {reason}. Moved to {aside.name}; the other "
+                    f"{len(self.rows)} rows are kept and this one is decoded again.",
+                    file=sys.stderr,
+                )
+        if bad or torn:
+            self.rewrite(self.rows)
+
+    def keep(self, wanted: Callable[[Record], bool]) -> None:
+        """Drop the rows that are not wanted, and all but the first row of an item."""
+        first: dict[Item, Record] = {}
+        for row in self.rows:
+            if wanted(row):
+                first.setdefault(row.item, row)
+        if len(first) < len(self.rows):
+            self.rewrite(list(first.values()))
+
+    def rewrite(self, rows: list[Record]) -> None:
+        write_atomic(self.path, b"".join(encode(row) for row in rows))
+        self.rows = list(rows)
+
+    def append(self, rows: Iterable[Record]) -> None:
+        """One line at a time, synced once: a kill tears at most the last line."""
+        rows = list(rows)
+        with self.path.open("ab") as file:
+            for row in rows:
+                file.write(encode(row))
+                file.flush()
+            os.fsync(file.fileno())
+        self.rows.extend(rows)

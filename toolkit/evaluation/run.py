@@ -1,0 +1,118 @@
+"""`python -m eval RECIPE [key=value ...]`, also `draftsmith eval`: a recipe becomes rows, tables and pictures.
+
+Order of a run: the speed set (warm-up, then every method on each block of prompts, in turn), the quality set, the
+greedy-equality check, the summary. What an earlier, killed run left in the output directory is not done again.
+"""
+
+import argparse
+import sys
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from toolkit import config
+from toolkit.errors import UserError
+from toolkit.evaluation import plan as planning
+from toolkit.evaluation import recipe as recipes
+from toolkit.evaluation import report, system
+from toolkit.evaluation.measure import Contender, decode, measure
+from toolkit.evaluation.outdir import OutDir
+from toolkit.evaluation.plan import Plan, item
+from toolkit.evaluation.progress import Bar
+from toolkit.evaluation.prompts import prepare
+from toolkit.evaluation.recipe import EvalRecipe
+from toolkit.evaluation.records import RecordFile
+from toolkit.hub import Models
+
+WARM_UP = 16  # tokens
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe that the arguments name -> the exit code."""
+    parser = argparse.ArgumentParser(prog="eval", description="Measure the methods of a recipe; a killed run goes on.")
+    parser.add_argument("recipe", help="as recipes/eval/smoke.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as sampling.temperature=1.0 speed.prompts=8")
+    arguments = parser.parse_args(argv)
+    try:
+        return evaluate(recipes.load(arguments.recipe, arguments.overrides), arguments.recipe)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def evaluate(recipe: EvalRecipe, source: str) -> int:
+    """Run a recipe -> 0, or 1 when some method got through no prompt at all. `source`: how the user named it."""
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    chosen = recipes.contenders(recipe, source)
+    module, options = config.piece("tasks", recipe.task, f"{source}: task")
+    task = module.build(options)
+    models = Models(recipe.target)
+    contenders = [planning.contender(method, models, recipe) for method in chosen]
+    setting = planning.setting(recipe, models, session=uuid.uuid4().hex[:12], task=task)
+    prompts = prepare(task, models.target.tokenizer, recipe.chat_template)
+    plan = Plan(Path(source).stem, recipe, models, prompts, contenders, setting)
+    # How many problems are taken is no part of the identity: a recipe may be extended
+    dataset = {"type": module.__name__.rpartition(".")[2], **asdict(options), "limit": None}
+    with OutDir(Path(recipe.out or f"results/{plan.name}"), source, plan.identity(dataset)) as out:
+        records = RecordFile(out.records)
+        plan.tidy(records)
+        if plan.missing(records.rows):
+            started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            out.add_session({"id": setting.session, "started": started, "system": system.metadata()})
+        _run_speed(plan, records)
+        _run_quality(plan, records)
+        return report.write(plan, out, plan.own(records.rows))
+
+
+def _run_speed(plan: Plan, records: RecordFile) -> None:
+    """Every method on a block, then the next block; who goes first rotates, so that nobody always finds warm caches."""
+    missing = plan.missing(records.rows)
+    blocks = plan.speed_blocks()
+    todo: dict[int, list[Contender]] = defaultdict(list)
+    for i, block in enumerate(blocks):
+        turn = i % len(plan.contenders)
+        for contender in (*plan.contenders[turn:], *plan.contenders[:turn]):
+            if item(contender, block.prompts[0], block) in missing:
+                todo[i].append(contender)
+    if not todo:
+        return
+    sampling = plan.setting.sampling.seeded(0)
+    for contender in plan.contenders:
+        decode(
+            contender.decoder,
+            blocks[0].prompts,
+            replace(sampling, max_new_tokens=min(WARM_UP, sampling.max_new_tokens)),
+        )
+    with Bar("speed set", sum(len(blocks[i].prompts) * len(turns) for i, turns in todo.items())) as bar:
+        for i, turns in todo.items():
+            for contender in turns:
+                records.append(measure(plan.setting, contender, blocks[i]))
+                bar.advance(len(blocks[i].prompts), contender.name)
+
+
+def _run_quality(plan: Plan, records: RecordFile) -> None:
+    """The missing prompts of each method, those of similar length together."""
+    missing = plan.missing(records.rows)
+    size = plan.recipe.quality.batch
+    jobs = []
+    for contender in plan.quality_contenders():
+        for block in plan.quality_blocks():
+            prompts = [prompt for prompt in block.prompts if item(contender, prompt, block) in missing]
+            prompts.sort(key=lambda prompt: len(prompt.tokens))
+            batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+            jobs += [(contender, replace(block, index=i, prompts=batch)) for i, batch in enumerate(batches)]
+    if not jobs:
+        return
+    with Bar("quality set", sum(len(block.prompts) for _, block in jobs)) as bar:
+        for contender, block in jobs:
+            records.append(measure(plan.setting, contender, block))
+            bar.advance(len(block.prompts), contender.name)

@@ -1,0 +1,198 @@
+"""From rows to numbers, one summary a method and set, never over both sets.
+
+rounds = target forwards after prefill; drafts = rounds that proposed at least one token; acceptance rate = accepted /
+proposed; tau = emitted tokens / rounds; acceptance length = 1 + accepted / drafts (vLLM's); per-position acceptance:
+unconditional = accepted at i / drafts, conditional = accepted at i / rounds that reached and proposed i.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from toolkit.evaluation.records import Record
+from toolkit.evaluation.stats import Interval, Pair, speedup, wilson
+
+BASELINE = "baseline"
+PHASES = ("prefill", "draft", "verify", "host")
+
+
+@dataclass
+class Speed:
+    """A method on the speed set."""
+
+    method: str
+    lossless: bool
+    n: int  # prompts
+    rows: int  # prompts x seeds x repeats that ran
+    errors: int  # rows
+    batch: int
+    tokens: int
+    seconds: float
+    tokens_per_second: float | None
+    speedup: Interval | None  # None: the baseline, or no block that both ran
+    rounds: int
+    drafts: int
+    proposed: int
+    accepted: int
+    acceptance_rate: float | None
+    tau: float | None
+    acceptance_length: float | None
+    unconditional: list[float] = field(default_factory=list)
+    conditional: list[float | None] = field(default_factory=list)  # None: no draft got so far
+    shares: dict[str, float] = field(default_factory=dict)  # of `seconds`, by phase
+    first_token_seconds: float | None = None  # median
+    round_seconds: float | None = None
+    peak_memory: int | None = None
+    seconds_per_correct: float | None = None
+    apart: int = 0  # blocks that the baseline decoded in another session, so not side by side
+
+
+@dataclass
+class Quality:
+    """A method on the quality set. `inherited`: lossless, so its accuracy is the baseline's and was not run."""
+
+    method: str
+    lossless: bool
+    inherited: bool
+    n: int  # prompts with a verdict
+    errors: int
+    accuracy: Interval | None
+    lost: int | None = None  # rows that the baseline had right and this method has wrong
+    gained: int | None = None
+    mean_tokens: float | None = None
+    cut: float | None = None  # share that ran into the token limit
+    extraction: dict[str, int] = field(default_factory=dict)
+
+
+def speed_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Speed:
+    """`rows`: one method's on the speed set; `baseline`: the baseline's there."""
+    ok = [row for row in rows if row.ok]
+    batches = _batches(ok)
+    seconds = sum(batch.times["total"] for batch in batches)
+    total = {name: sum(getattr(row, name) for row in ok) for name in ("rounds", "drafts", "proposed", "accepted")}
+    tokens = sum(row.n_tokens for row in ok)
+    accepted_at, reached_at = _add(r.accepted_at for r in ok), _add(r.reached_at for r in ok)
+    is_baseline = rows[0].method == BASELINE
+    return Speed(
+        method=rows[0].method,
+        lossless=all(row.lossless for row in rows),
+        n=len({row.prompt_id for row in ok}),
+        rows=len(ok),
+        errors=len(rows) - len(ok),
+        batch=max(row.batch for row in rows),
+        tokens=tokens,
+        seconds=seconds,
+        tokens_per_second=_over(tokens, seconds),
+        speedup=None if is_baseline else speedup(pairs(rows, baseline)),
+        rounds=total["rounds"],
+        drafts=total["drafts"],
+        proposed=total["proposed"],
+        accepted=total["accepted"],
+        acceptance_rate=_over(total["accepted"], total["proposed"]),
+        tau=_over(tokens, total["rounds"]),
+        acceptance_length=1 + total["accepted"] / total["drafts"] if total["drafts"] else None,
+        unconditional=[count / total["drafts"] for count in accepted_at],
+        conditional=[_over(n, reached) for n, reached in zip(accepted_at, reached_at, strict=True)],
+        shares={phase: sum(b.times[phase] for b in batches) / seconds for phase in PHASES} if seconds else {},
+        first_token_seconds=median(row.first_token_seconds for row in ok) if ok else None,
+        round_seconds=_over(seconds - sum(b.times["prefill"] for b in batches), sum(b.rounds for b in batches)),
+        peak_memory=max((row.peak_memory for row in ok if row.peak_memory), default=None),
+        apart=_apart(rows, baseline),
+    )
+
+
+def pairs(rows: Iterable[Record], baseline: Iterable[Record]) -> list[Pair]:
+    """Blocks that both decoded without an error, summed over seeds and repeats (which are no independent prompts)."""
+    mine, theirs = _by_block(rows), _by_block(baseline)
+    sums: dict[int, list[Pair]] = defaultdict(list)
+    for key in sorted(mine.keys() & theirs.keys()):
+        ours, base = mine[key], theirs[key]
+        whole = {row.prompt_id for row in ours} == {row.prompt_id for row in base}
+        if whole and all(row.ok for row in ours + base):
+            sums[key[0]].append(Pair(*_tokens_and_seconds(ours), *_tokens_and_seconds(base)))
+    return [
+        Pair(
+            sum(p.tokens for p in block),
+            sum(p.seconds for p in block),
+            sum(p.base_tokens for p in block),
+            sum(p.base_seconds for p in block),
+        )
+        for block in sums.values()
+    ]
+
+
+def quality_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Quality:
+    ok = [row for row in rows if row.ok]
+    judged = [row for row in ok if row.correct is not None]
+    right = {(row.prompt_id, row.seed): row.correct for row in baseline if row.ok}
+    both = [(row.correct, right[row.prompt_id, row.seed]) for row in judged if (row.prompt_id, row.seed) in right]
+    compared = bool(both) and rows[0].method != BASELINE
+    prompts = len({row.prompt_id for row in judged})
+    return Quality(
+        method=rows[0].method,
+        lossless=all(row.lossless for row in rows),
+        inherited=False,
+        n=prompts,
+        errors=len(rows) - len(ok),
+        # seeds of one prompt are not independent: the interval counts prompts
+        accuracy=wilson(sum(bool(row.correct) for row in judged) / len(judged), prompts) if judged else None,
+        lost=sum(base and not mine for mine, base in both) if compared else None,
+        gained=sum(mine and not base for mine, base in both) if compared else None,
+        mean_tokens=_over(sum(row.n_tokens for row in ok), len(ok)),
+        cut=_over(sum(row.finish == "length" for row in ok), len(ok)),
+        extraction=dict(Counter(row.extraction or "none" for row in judged)),
+    )
+
+
+def inherit(method: str, baseline: Quality) -> Quality:
+    """A lossless method's accuracy: the baseline's, by the exactness suite."""
+    return Quality(method, lossless=True, inherited=True, n=baseline.n, errors=0, accuracy=baseline.accuracy)
+
+
+def per_correct(speed: Speed, quality: Quality | None) -> float | None:
+    """Seconds per correct answer: the speed set's seconds a prompt over the quality set's accuracy."""
+    if quality is None or quality.accuracy is None or not quality.accuracy.value or not speed.n:
+        return None
+    return speed.seconds / speed.rows / quality.accuracy.value
+
+
+def _batches(rows: Iterable[Record]) -> list[Record]:
+    """The row of each batch that ended last: its clock is the batch's."""
+    last: dict[str, Record] = {}
+    for row in rows:
+        if row.batch_key not in last or row.times["total"] > last[row.batch_key].times["total"]:
+            last[row.batch_key] = row
+    return list(last.values())
+
+
+def _by_block(rows: Iterable[Record]) -> dict[tuple[int, int, int], list[Record]]:
+    blocks: dict[tuple[int, int, int], list[Record]] = defaultdict(list)
+    for row in rows:
+        blocks[row.block, row.seed, row.repeat].append(row)
+    return blocks
+
+
+def _apart(rows: Iterable[Record], baseline: Iterable[Record]) -> int:
+    mine, theirs = _by_block(rows), _by_block(baseline)
+    return sum(
+        {row.session for row in mine[key]} != {row.session for row in theirs[key]}
+        for key in mine.keys() & theirs.keys()
+    )
+
+
+def _tokens_and_seconds(rows: Sequence[Record]) -> tuple[int, float]:
+    return sum(row.n_tokens for row in rows), sum(row.times["total"] for row in _batches(rows))
+
+
+def _add(lists: Iterable[list[int]]) -> list[int]:
+    total: list[int] = []
+    for counts in lists:
+        total += [0] * (len(counts) - len(total))
+        for position, count in enumerate(counts):
+            total[position] += count
+    return total
+
+
+def _over(above: float, below: float) -> float | None:
+    return above / below if below else None

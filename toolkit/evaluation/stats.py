@@ -1,0 +1,57 @@
+"""Intervals: Wilson's for a share, a paired bootstrap for a ratio of speeds.
+
+Both are 95% by default. The bootstrap resamples blocks of prompts, each carrying the method's and the baseline's
+tokens and seconds together, so what makes a prompt slow for both cancels out of the ratio.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95% bounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One block of prompts, decoded by a method and by the baseline."""
+
+    tokens: int
+    seconds: float
+    base_tokens: int
+    base_seconds: float
+
+
+def wilson(share: float, n: int, z: float = 1.959964) -> Interval:
+    """Wilson's score interval for `share` of n independent trials; n = 0 knows nothing."""
+    if n == 0:
+        return Interval(math.nan, 0.0, 1.0)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # at 0 and 1 a bound is the share itself, but for rounding
+    return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+
+
+def speedup(pairs: Sequence[Pair], resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
+    """Method tokens/s over baseline tokens/s: a ratio of sums, resampled by block. None without a block."""
+    if not pairs:
+        return None
+    table = np.array([[p.tokens, p.seconds, p.base_tokens, p.base_seconds] for p in pairs], dtype=np.float64)
+    picks = np.random.default_rng(seed).integers(len(pairs), size=(resamples, len(pairs)))
+    low, high = np.quantile(_ratio(table[picks].sum(axis=1)), [0.025, 0.975])
+    return Interval(float(_ratio(table.sum(axis=0))), float(low), float(high))
+
+
+def _ratio(sums: np.ndarray) -> np.ndarray:
+    tokens, seconds, base_tokens, base_seconds = np.moveaxis(sums, -1, 0)
+    return (tokens / seconds) / (base_tokens / base_seconds)

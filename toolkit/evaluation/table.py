@@ -1,0 +1,191 @@
+"""The tables a run prints and writes: speed, where the time goes, acceptance by position, quality.
+
+Each states its set, its number of prompts and what must be known to read it. No table mixes the two sets, but for
+seconds per correct answer, whose column says so. Built once as text, then drawn by rich or written as Markdown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from toolkit.evaluation.equality import Equality
+from toolkit.evaluation.score import BASELINE, PHASES, Quality, Speed
+
+WIDTH = 120
+NONE = "–"
+
+
+@dataclass
+class Table:
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def speed_table(speeds: Sequence[Speed], equality: dict[str, Equality]) -> Table:
+    columns = ["method", "exact", "tok/s", "speedup [95%]", "tau", "accepted", "acc. len", "= AR greedy", "s/correct*"]
+    rows = [
+        [
+            s.method,
+            "yes" if s.lossless else "no",
+            _number(s.tokens_per_second, 1),
+            _speedup(s),
+            _number(s.tau, 2),
+            _percent(s.acceptance_rate),
+            _number(s.acceptance_length, 2),
+            _equal(equality.get(s.method)),
+            _number(s.seconds_per_correct, 1),
+        ]
+        for s in speeds
+    ]
+    notes = [
+        "speedup: tokens/s over the baseline's, same prompts, alternating; tau: emitted tokens / target forwards; "
+        "accepted: of proposed tokens; acc. len: 1 + accepted / drafts",
+        "* seconds a prompt of this set over the accuracy on the quality set",
+    ]
+    title = f"Speed ({_count(speeds)}, batch {max(s.batch for s in speeds)}, timed)"
+    return Table(title, columns, rows, notes + speed_warnings(speeds))
+
+
+def time_table(speeds: Sequence[Speed], memory: str) -> Table:
+    columns = ["method", *PHASES, "first token ms", "ms/round", "peak MiB"]
+    rows = [
+        [
+            s.method,
+            *(_percent(s.shares.get(phase)) for phase in PHASES),
+            _number(s.first_token_seconds, 0, 1000),
+            _number(s.round_seconds, 1, 1000),
+            _number(s.peak_memory, 0, 2**-20),
+        ]
+        for s in speeds
+    ]
+    return Table(f"Where the time goes (speed set, {_count(speeds)})", columns, rows, [f"peak: {memory}"])
+
+
+def position_table(speeds: Sequence[Speed], positions: int = 8) -> Table | None:
+    """Unconditional / conditional acceptance at the first positions; None when nobody drafted."""
+    drafting = [s for s in speeds if s.drafts]
+    width = min(positions, max((len(s.unconditional) for s in drafting), default=0))
+    if not width:
+        return None
+    rows = []
+    for s in drafting:
+        both = list(zip(s.unconditional, s.conditional, strict=True))[:width]
+        shown = [f"{u:.0%} / " + (NONE if c is None else f"{c:.0%}") for u, c in both]
+        rows.append([s.method, *shown, *[NONE] * (width - len(both))])
+    note = "accepted at this position: of all drafts / of drafts whose earlier tokens were accepted and that reach it"
+    columns = ["method", *(str(i + 1) for i in range(width))]
+    return Table(f"Acceptance by position (speed set, {_count(drafting)})", columns, rows, [note])
+
+
+def quality_table(qualities: Sequence[Quality]) -> Table:
+    columns = ["method", "exact", "n", "accuracy [95%]", "lost / gained", "tokens", "cut", "errors"]
+    rows = [
+        [
+            q.method,
+            "yes" if q.lossless else "no",
+            str(q.n),
+            "= AR (lossless)" if q.inherited else _accuracy(q),
+            NONE if q.lost is None else f"{q.lost} / {q.gained}",
+            _number(q.mean_tokens, 0),
+            _percent(q.cut),
+            NONE if q.inherited else str(q.errors),
+        ]
+        for q in qualities
+    ]
+    ran = [q for q in qualities if not q.inherited]
+    count = f"n={max(q.n for q in ran)}" if ran else "n=0"
+    note = (
+        "Wilson interval over prompts; lost / gained: answers right with AR and wrong here / the reverse; "
+        "cut: share that ran into the token limit. A lossless method has AR's accuracy and is not run"
+    )
+    return Table(f"Quality ({count}, batched, never timed)", columns, rows, [note])
+
+
+def speed_warnings(speeds: Sequence[Speed]) -> list[str]:
+    """What makes a speedup suspect."""
+    notes = []
+    for s in speeds:
+        if s.batch == 1 and s.lossless and s.speedup and s.tau and s.speedup.low > s.tau:
+            notes.append(
+                f"WARNING: {s.method} is exact and faster than its {s.tau:.2f} tokens a target forward allow: "
+                "the baseline was slow"
+            )
+        if s.errors:
+            notes.append(f"{s.method}: {s.errors} rows failed and are in no figure; records.jsonl has the tracebacks")
+        if s.apart:
+            notes.append(
+                f"{s.method}: {s.apart} of its blocks were timed in another session than the baseline's (the run was "
+                "killed or extended); a new out=DIR times all side by side"
+            )
+    return notes
+
+
+def render(tables: Sequence[Table], notes: Sequence[str]) -> RenderableType:
+    parts: list[RenderableType] = []
+    for table in tables:
+        drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for i, column in enumerate(table.columns):
+            drawn.add_column(column, justify="right" if i else "left", no_wrap=True)
+        for row in table.rows:
+            drawn.add_row(*row)
+        parts += [drawn, *(Text(note, style="dim") for note in table.notes), Text("")]
+    return Group(*parts, *(Text(note) for note in notes))
+
+
+def show(tables: Sequence[Table], notes: Sequence[str]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
+    console.print(render(tables, notes))
+
+
+def markdown(title: str, tables: Sequence[Table], notes: Sequence[str]) -> str:
+    parts = [f"# {title}\n"]
+    for table in tables:
+        lines = [table.columns, ["---"] + ["---:"] * (len(table.columns) - 1), *table.rows]
+        grid = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        parts.append(f"## {table.title}\n\n{grid}\n\n" + "".join(f"- {note}\n" for note in table.notes))
+    if notes:
+        parts.append("## Notes\n\n" + "".join(f"- {note}\n" for note in notes))
+    return "\n".join(parts)
+
+
+def _number(value: float | None, digits: int, scale: float = 1.0) -> str:
+    return NONE if value is None else f"{value * scale:,.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return NONE if value is None else f"{value:.1%}"
+
+
+def _speedup(speed: Speed) -> str:
+    if speed.method == BASELINE:
+        return "1.00x"
+    interval = speed.speedup
+    return NONE if interval is None else f"{interval.value:.2f}x [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _accuracy(quality: Quality) -> str:
+    interval = quality.accuracy
+    if interval is None:
+        return NONE
+    return f"{interval.value:.1%} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def _equal(equality: Equality | None) -> str:
+    if equality is None:
+        return NONE
+    ties = f" +{equality.near_ties} near-tie" if equality.near_ties else ""
+    bugs = f" {equality.bugs} DIFFER" if equality.bugs else ""
+    return f"{equality.equal}/{equality.n}{ties}{bugs}"
+
+
+def _count(speeds: Sequence[Speed]) -> str:
+    counts = sorted({s.n for s in speeds})
+    return "n=" + "–".join(str(count) for count in (counts[0], counts[-1])[: len(counts)])
