@@ -1,0 +1,73 @@
+"""The compositions under test: pieces put together as a recipe would, over the tiny models."""
+
+import zlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import softmax
+
+from tests.decode.models import Family, Kind, Recipe, draft_recipe, model, target_recipe
+from toolkit.acceptance.rejection import Rejection
+from toolkit.engine.loop import SpecDecoder
+from toolkit.engine.types import AcceptanceRule, LengthPolicy, Proposer, Sampling
+from toolkit.lengths.entropy import Entropy
+from toolkit.lengths.fixed import Fixed
+from toolkit.proposers.draft_model import DraftModel
+from toolkit.proposers.ngram import NGram
+from toolkit.proposers.none import Nothing
+
+MAX_NEW_TOKENS = 12  # no window of up to 4 that can reach tokens 1 to 7 is clipped by it
+NGRAM = (1, 3)  # shortest and longest suffix
+THRESHOLD = 1.42  # nats of draft entropy; ln 5 = 1.61 is the most there is. Windows of every length occur
+
+WARPS = {
+    "t0.7": Sampling(temperature=0.7, max_new_tokens=MAX_NEW_TOKENS),
+    "t1": Sampling(temperature=1.0, max_new_tokens=MAX_NEW_TOKENS),
+    "top-k3": Sampling(temperature=1.0, top_k=3, max_new_tokens=MAX_NEW_TOKENS),
+    "top-p0.8": Sampling(temperature=1.0, top_p=0.8, max_new_tokens=MAX_NEW_TOKENS),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One composition under one sampling. Its name seeds it: nobody chooses a seed."""
+
+    family: Family
+    proposer: str = "draft_model"
+    kind: Kind | None = None  # of the draft, where there is one
+    length: str = "fixed"
+    window: int = 4
+    warp: str = "t1"
+
+    @property
+    def name(self) -> str:
+        parts = (self.proposer, self.kind, self.length, f"k{self.window}", self.warp, self.family)
+        return "-".join(part for part in parts if part)
+
+    @property
+    def sampling(self) -> Sampling:
+        return replace(WARPS[self.warp], seed=zlib.crc32(self.name.encode()))
+
+    @property
+    def target(self) -> Recipe:
+        return target_recipe(self.family)
+
+    @property
+    def draft(self) -> Recipe:
+        return draft_recipe(self.family, self.kind)
+
+    def length_policy(self) -> LengthPolicy:
+        return Fixed(self.window) if self.length == "fixed" else Entropy(THRESHOLD, self.window)
+
+    def propose(self) -> Proposer:
+        if self.proposer == "none":
+            return Nothing()
+        return NGram(*NGRAM) if self.proposer == "ngram" else DraftModel(model(self.draft).runner)
+
+    def decoder(self, accept: AcceptanceRule | None = None) -> SpecDecoder:
+        return SpecDecoder(model(self.target).runner, self.propose(), self.length_policy(), accept or Rejection())
+
+    def stops(self, raw: np.ndarray) -> np.ndarray:
+        """[n, V] raw draft logits -> [n, 1] bool: does the entropy policy end its window here?"""
+        q = softmax(raw, axis=-1)
+        return -(q * np.log(q)).sum(-1, keepdims=True) > THRESHOLD

@@ -1,0 +1,64 @@
+"""The same request gives the same tokens and the same accepted counts alone, among 4, among 512, in another order."""
+
+import pytest
+
+from tests.decode.compose import Case
+from tests.decode.draws import PROMPTS, ROWS, request
+from toolkit.acceptance.fuzzy import Fuzzy
+from toolkit.acceptance.rejection import Rejection
+from toolkit.acceptance.topk import TopK
+from toolkit.engine.types import AcceptanceRule, Generation, Request, Sampling
+
+PROBES = (0, 5, 130, 131, 257, 300, 444, 511)  # indices of the requests that are decoded in every way
+
+CASES = [
+    (Case("llama", "none"), Rejection()),
+    (Case("qwen3", "ngram"), Rejection()),
+    (Case("llama", kind="far"), Rejection()),
+    (Case("qwen3", kind="near", warp="top-p0.8"), Rejection()),
+    (Case("gpt2", kind="near", length="entropy"), Rejection()),
+    (Case("gpt2", kind="far", window=1), Rejection()),
+    (Case("llama", kind="far", length="entropy"), Fuzzy(2.0, [1.0])),
+    (Case("qwen3", kind="far"), TopK(2)),
+]
+
+
+def _essence(generation: Generation) -> tuple[object, ...]:
+    return generation.id, generation.sample, generation.tokens, generation.windows, generation.finish
+
+
+@pytest.mark.parametrize(("case", "accept"), CASES, ids=lambda value: getattr(value, "name", None))
+def test_batch_mates_do_not_matter(case: Case, accept: AcceptanceRule) -> None:
+    decoder = case.decoder(accept)
+    requests = [request(i) for i in range(ROWS)]
+
+    def decode(batch: list[Request]) -> dict[tuple[int, int], tuple[object, ...]]:
+        return {(g.id, g.sample): _essence(g) for g in decoder.generate(batch, case.sampling)}
+
+    everyone = decode(requests)
+    assert len(everyone) == ROWS
+    assert decode(requests[::-1]) == everyone
+    for start in range(0, len(PROBES), 4):
+        for key, found in decode([requests[i] for i in PROBES[start : start + 4]]).items():
+            assert found == everyone[key]
+    for i in PROBES:
+        for key, found in decode([requests[i]]).items():
+            assert found == everyone[key]
+
+
+def test_request_sample_and_seed_all_matter() -> None:
+    """Each of them alone changes what is drawn."""
+    decoder = Case("llama", kind="near").decoder()
+    prompt = PROMPTS[2]
+
+    def tokens(seed: int, *keys: tuple[int, int]) -> list[tuple[int, ...]]:
+        requests = [Request(id, prompt, sample) for id, sample in keys]
+        sampling = Sampling(temperature=1.0, max_new_tokens=12, seed=seed)
+        return [tuple(g.tokens) for g in decoder.generate(requests, sampling)]
+
+    ids = [(i, 0) for i in range(40)]
+    samples = [(0, i) for i in range(40)]
+    assert len(set(tokens(0, *ids))) > 20
+    assert len(set(tokens(0, *samples))) > 20
+    assert tokens(0, *ids) != tokens(1, *ids)
+    assert tokens(0, *ids) == tokens(0, *ids)

@@ -1,0 +1,87 @@
+"""Every planted bug is caught by the check that is named for it, and the same check passes without the bug."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.decode import bugs, checks
+from tests.decode.compose import Case
+from tests.decode.draws import draw
+from tests.decode.stats import CAUGHT, DRAWS, judge
+from tests.decode.test_cache import LENGTHS, TOLERANCE, spied
+from tests.decode.test_law import CASES
+
+FAR_1 = Case("qwen3", kind="far", window=1, warp="t1")
+FAR_COLD = Case("qwen3", kind="far", window=4, warp="t0.7")
+FAR_TOP_P = Case("qwen3", kind="far", window=4, warp="top-p0.8")
+NEAR = Case("llama", kind="near", window=4, warp="t1")
+
+FIRST = "tokens 1-3"
+SECOND = "tokens 5-7"  # k+1 to k+3
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug, where it is planted, the check that must catch it, and in what. clean: what to run beside it."""
+
+    bug: bugs.Bug
+    case: Case
+    check: checks.Check
+    which: str
+    clean: bugs.Bug | None = None
+
+
+PLANTED = [
+    Planted(bugs.residual_skipped, FAR_1, checks.law, FIRST),
+    Planted(bugs.residual_absolute, FAR_1, checks.law, FIRST),
+    Planted(bugs.bonus_from_row_before, NEAR, checks.law, SECOND),
+    Planted(bugs.accept_after_rejection, FAR_COLD, checks.law, FIRST),
+    Planted(bugs.candidate_dropped, FAR_COLD, checks.law, FIRST),
+    Planted(bugs.stale_target_slot, FAR_COLD, checks.law, FIRST),
+    Planted(bugs.window_positions_off, NEAR, checks.law, FIRST),
+    Planted(bugs.target_unwarped, FAR_COLD, checks.law, FIRST),
+    Planted(bugs.two_temperatures, FAR_COLD, checks.law, FIRST),
+    Planted(bugs.two_temperatures, FAR_COLD, checks.law, FIRST, clean=bugs.unwarped_draft),
+    Planted(bugs.top_p_not_renormalised, FAR_TOP_P, checks.law, FIRST),
+    Planted(bugs.one_stream, FAR_1, checks.law, FIRST),
+    Planted(bugs.reused_draws, FAR_COLD, checks.law, FIRST, clean=bugs.remembering),
+    Planted(bugs.eos_ignored_in_window, NEAR, checks.law, FIRST),
+    Planted(bugs.rows_share_randomness, NEAR, checks.independence, "neighbours"),
+    # What no law can see, because the output stays exact
+    Planted(bugs.stale_draft_slot, NEAR, checks.counts, "accepted 1"),
+    Planted(bugs.unfed_candidate, NEAR, checks.counts, "accepted 1 after a full window"),
+]
+
+
+def _name(planted: Planted) -> str:
+    beside = f"-beside-{planted.clean.__name__}" if planted.clean else ""
+    return f"{planted.bug.__name__}{beside}"
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=_name)
+def test_check_catches(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """p < 1e-6 with the bug; without it, the suite's own level."""
+    case, which = planted.case, planted.which
+    assert case in CASES, "the clean run must be one of the law tests' own"
+    clean = checks.clean(case)
+    if planted.clean:
+        clean = draw(planted.clean(monkeypatch, case), case.sampling, DRAWS // 2)
+    judge(f"beside {_name(planted)} {which}", planted.check(case, clean)[which])
+    p = planted.check(case, draw(planted.bug(monkeypatch, case), case.sampling, DRAWS // 2))[which]
+    print(f"{_name(planted)}: p = {p:.1e} ({case.name}, {planted.check.__name__}, {which})")
+    assert p < CAUGHT
+
+
+@pytest.mark.parametrize("bug", [bugs.stale_draft_slot, bugs.unfed_candidate], ids=lambda bug: bug.__name__)
+def test_law_does_not_catch_a_misreading_draft(bug: bugs.Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is why `counts` exists: whatever the draft believes, rejection makes good for it."""
+    for which, p in checks.law(NEAR, draw(bug(monkeypatch, NEAR), NEAR.sampling, DRAWS // 2)).items():
+        judge(f"law under {bug.__name__} {which}", p)
+
+
+def test_cache_catches_stale_slots() -> None:
+    """Both the target's and the draft's."""
+    for worst in spied("llama", LENGTHS["fixed"]):
+        assert worst.logits < TOLERANCE
+    for worst in spied("llama", LENGTHS["fixed"], bugs.StaleRunner):
+        assert worst.logits > 1000 * TOLERANCE
