@@ -18,6 +18,8 @@ def of(case: Case, prompt: exact.Prompt) -> Chances:
     """Both probabilities, for every text of up to LEVELS - k tokens behind the prompt."""
     starts = range(LEVELS - case.window + 1)
     p = exact.law(case.target, prompt, case.sampling, LEVELS - 1)
+    if case.proposer == "none":
+        return {(what, place): [np.zeros(ALIVE**s) for s in starts] for what in (0, 1) for place in range(case.window)}
     if case.proposer == "ngram":
         return _of_lookup(prompt, p, case.window, starts)
     q = exact.law(case.draft, prompt, case.sampling, LEVELS - 1)

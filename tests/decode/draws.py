@@ -14,7 +14,7 @@ from tests.decode.models import EOS, VOCAB
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import Generation, Request, Sampling
 
-ROWS = 512
+ROWS = 512  # of each prompt in a batch
 SAMPLES = 4  # of one request id
 
 # Of different lengths, the first with nothing to prefill; the others repeat themselves, for prompt lookup to find.
@@ -44,11 +44,12 @@ def request(index: int, prompts: Sequence[Prompt] = PROMPTS) -> Request:
 
 
 def draw(decoder: SpecDecoder, sampling: Sampling, count: int, prompts: Sequence[Prompt] = PROMPTS) -> list[Draws]:
-    """`count` generations in batches of ROWS, by prompt."""
+    """`count` generations, in batches of ROWS rows a prompt."""
     shape = count, sampling.max_new_tokens
     tokens, windows = np.full(shape, EOS, dtype=np.int8), np.full((*shape, 2), -1, dtype=np.int8)
-    for start in range(0, count, ROWS):
-        indices = range(start, min(start + ROWS, count))
+    width = ROWS * len(prompts)
+    for start in range(0, count, width):
+        indices = range(start, min(start + width, count))
         generations = decoder.generate([request(i, prompts) for i in indices], sampling)
         for i, generation in zip(indices, generations, strict=True):
             _store(generation, tokens[i], windows[i])

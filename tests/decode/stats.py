@@ -12,6 +12,7 @@ from scipy import stats
 FAMILY = 800  # p-values in the whole suite, at most
 ALPHA = 1e-3 / FAMILY
 CAUGHT = 1e-6  # a planted bug must do worse than this
+assert CAUGHT < ALPHA, "a planted bug must be caught by the very test that runs without it"
 SMALLEST_CELL = 5.0  # expected count
 
 DRAWS = int(20_000 * float(os.environ.get("DRAFTSMITH_EXACT_DRAWS", "1")))

@@ -26,7 +26,10 @@ MODELS: dict[str, tuple[Recipe, dict[str, object]]] = {
     "qwen3": (Recipe("qwen3", seed=137, layers=2), {}),
     "gpt2": (Recipe("gpt2", seed=3, layers=2), {}),
     "mistral": (Recipe("mistral", seed=3, layers=2), {"sliding_window": 4}),
-    "gemma2": (Recipe("gemma2", seed=3, layers=2), {"sliding_window": 4, "query_pre_attn_scalar": 8}),
+    "gemma2": (
+        Recipe("gemma2", seed=3, layers=2),
+        {"sliding_window": 4, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0},
+    ),
 }
 LENGTHS = {"fixed": Fixed(WINDOW), "entropy": Entropy(1.3, WINDOW)}
 

@@ -30,7 +30,7 @@ def _essence(generation: Generation) -> tuple[object, ...]:
 @pytest.mark.parametrize(("case", "accept"), CASES, ids=lambda value: getattr(value, "name", None))
 def test_batch_mates_do_not_matter(case: Case, accept: AcceptanceRule) -> None:
     decoder = case.decoder(accept)
-    requests = [request(i) for i in range(ROWS)]
+    requests = [request(i) for i in range(ROWS)]  # 512
 
     def decode(batch: list[Request]) -> dict[tuple[int, int], tuple[object, ...]]:
         return {(g.id, g.sample): _essence(g) for g in decoder.generate(batch, case.sampling)}

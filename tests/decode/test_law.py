@@ -27,25 +27,26 @@ def _cases() -> list[Case]:
 CASES = _cases()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_law(case: Case) -> None:
-    """Tokens 1-3, and k+1 to k+3, where the second window begins whatever the first one accepted."""
-    for which, p in checks.law(case, checks.clean(case)).items():
-        judge(f"law {case.name} {which}", p)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name, scope="class")
+class TestComposition:
+    """Three looks at the same draws."""
+
+    def test_law(self, case: Case) -> None:
+        """Tokens 1-3, and k+1 to k+3, where the second window begins whatever the first one accepted."""
+        _judge(checks.law, case)
+
+    def test_rows_are_independent(self, case: Case) -> None:
+        """A law can be right in every row of a batch whose rows are all the same."""
+        _judge(checks.independence, case)
+
+    def test_counts(self, case: Case) -> None:
+        """Candidates are drafted and accepted exactly as often as they should be, at every place of the window.
+
+        A lossless output says nothing about this: a draft that reads a stale slot emits the right law, only slower.
+        """
+        _judge(checks.counts, case)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_rows_are_independent(case: Case) -> None:
-    """A law can be right in every row of a batch whose rows are all the same."""
-    for which, p in checks.independence(case, checks.clean(case)).items():
-        judge(f"independence {case.name} {which}", p)
-
-
-@pytest.mark.parametrize("case", [c for c in CASES if c.proposer != "none"], ids=lambda case: case.name)
-def test_counts(case: Case) -> None:
-    """Candidates are drafted and accepted exactly as often as they should be, at every place of the window.
-
-    A lossless output says nothing about this: a draft that reads a stale slot emits the right law, only more slowly.
-    """
-    for which, p in checks.counts(case, checks.clean(case)).items():
-        judge(f"counts {case.name} {which}", p)
+def _judge(check: checks.Check, case: Case) -> None:
+    for which, p in check(case, checks.clean(case)).items():
+        judge(f"{check.__name__} {case.name} {which}", p)

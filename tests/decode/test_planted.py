@@ -5,19 +5,22 @@ from dataclasses import dataclass
 import pytest
 
 from tests.decode import bugs, checks
+from tests.decode.broken import StaleRunner
 from tests.decode.compose import Case
 from tests.decode.draws import draw
-from tests.decode.stats import CAUGHT, DRAWS, judge
+from tests.decode.stats import CAUGHT, judge
 from tests.decode.test_cache import LENGTHS, TOLERANCE, spied
 from tests.decode.test_law import CASES
 
 FAR_1 = Case("qwen3", kind="far", window=1, warp="t1")
+NEAR_1 = Case("qwen3", kind="near", window=1, warp="t0.7")
 FAR_COLD = Case("qwen3", kind="far", window=4, warp="t0.7")
 FAR_TOP_P = Case("qwen3", kind="far", window=4, warp="top-p0.8")
 NEAR = Case("llama", kind="near", window=4, warp="t1")
 
 FIRST = "tokens 1-3"
-SECOND = "tokens 5-7"  # k+1 to k+3
+SECOND = "tokens 2-4"  # k+1 to k+3
+PLANTED_DRAWS = 5_000  # bugs are not subtle
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Planted:
 PLANTED = [
     Planted(bugs.residual_skipped, FAR_1, checks.law, FIRST),
     Planted(bugs.residual_absolute, FAR_1, checks.law, FIRST),
-    Planted(bugs.bonus_from_row_before, NEAR, checks.law, SECOND),
+    Planted(bugs.bonus_from_row_before, NEAR_1, checks.law, SECOND),
     Planted(bugs.accept_after_rejection, FAR_COLD, checks.law, FIRST),
     Planted(bugs.candidate_dropped, FAR_COLD, checks.law, FIRST),
     Planted(bugs.stale_target_slot, FAR_COLD, checks.law, FIRST),
@@ -49,7 +52,7 @@ PLANTED = [
     Planted(bugs.rows_share_randomness, NEAR, checks.independence, "neighbours"),
     # What no law can see, because the output stays exact
     Planted(bugs.stale_draft_slot, NEAR, checks.counts, "accepted 1"),
-    Planted(bugs.unfed_candidate, NEAR, checks.counts, "accepted 1 after a full window"),
+    Planted(bugs.unfed_candidate, NEAR_1, checks.counts, "accepted 1 after a full window"),
 ]
 
 
@@ -65,9 +68,9 @@ def test_check_catches(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> Non
     assert case in CASES, "the clean run must be one of the law tests' own"
     clean = checks.clean(case)
     if planted.clean:
-        clean = draw(planted.clean(monkeypatch, case), case.sampling, DRAWS // 2)
+        clean = draw(planted.clean(monkeypatch, case), case.sampling, PLANTED_DRAWS)
     judge(f"beside {_name(planted)} {which}", planted.check(case, clean)[which])
-    p = planted.check(case, draw(planted.bug(monkeypatch, case), case.sampling, DRAWS // 2))[which]
+    p = planted.check(case, draw(planted.bug(monkeypatch, case), case.sampling, PLANTED_DRAWS))[which]
     print(f"{_name(planted)}: p = {p:.1e} ({case.name}, {planted.check.__name__}, {which})")
     assert p < CAUGHT
 
@@ -75,7 +78,7 @@ def test_check_catches(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("bug", [bugs.stale_draft_slot, bugs.unfed_candidate], ids=lambda bug: bug.__name__)
 def test_law_does_not_catch_a_misreading_draft(bug: bugs.Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is why `counts` exists: whatever the draft believes, rejection makes good for it."""
-    for which, p in checks.law(NEAR, draw(bug(monkeypatch, NEAR), NEAR.sampling, DRAWS // 2)).items():
+    for which, p in checks.law(NEAR, draw(bug(monkeypatch, NEAR), NEAR.sampling, PLANTED_DRAWS)).items():
         judge(f"law under {bug.__name__} {which}", p)
 
 
@@ -83,5 +86,5 @@ def test_cache_catches_stale_slots() -> None:
     """Both the target's and the draft's."""
     for worst in spied("llama", LENGTHS["fixed"]):
         assert worst.logits < TOLERANCE
-    for worst in spied("llama", LENGTHS["fixed"], bugs.StaleRunner):
+    for worst in spied("llama", LENGTHS["fixed"], StaleRunner):
         assert worst.logits > 1000 * TOLERANCE

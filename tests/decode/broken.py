@@ -1,0 +1,144 @@
+"""Parts of a decoder with something wrong with them, for `bugs` to build in. Two are right, and say so."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.decode.models import VOCAB
+from toolkit.engine import loop
+from toolkit.engine.cache import SlotCache
+from toolkit.engine.loop import SpecDecoder
+from toolkit.engine.rng import Purpose, Rng
+from toolkit.engine.runner import Runner
+from toolkit.engine.sampling import draw, warp
+from toolkit.engine.types import Batch, Draft, DraftView, LengthPolicy, Notes, TargetView, Verdict
+from toolkit.lengths.fixed import Fixed
+from toolkit.proposers.draft_model import DraftModel
+
+
+class DroppingDraft(DraftModel):
+    """Candidates that its own law thought unlikely are dropped, with all that follow: after they were seen."""
+
+    def propose(self, batch: Batch, length: LengthPolicy) -> Draft:
+        draft = super().propose(batch, length)
+        if draft.logq is None:
+            return draft
+        likely = draft.logq.gather(-1, draft.tokens[..., None]).squeeze(-1).exp() > 0.2
+        return replace(draft, valid=draft.valid & likely.long().cumprod(1).bool())
+
+
+class TwoTemperatures(DraftModel):
+    """Samples at one temperature and reports the q of another."""
+
+    drawn, reported = 1.0, 0.7
+
+    def _sample(self, batch: Batch, logits: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        q = warp(logits, replace(batch.sampling, temperature=self.drawn)).exp()
+        token = draw(q, batch.rng.uniform(Purpose.DRAFT, depth))
+        return token, warp(logits, replace(batch.sampling, temperature=self.reported))
+
+
+class UnwarpedDraft(TwoTemperatures):
+    """No bug: a draft may ignore the temperature, as long as it says so."""
+
+    drawn = reported = 1.0
+
+
+class ForgetfulDraft(DraftModel):
+    """Never feeds itself the last candidate of a window that was fully accepted."""
+
+    def commit(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
+        self.fed = batch.lengths - 1
+
+
+class StaleCache(SlotCache):
+    """A slot that a verification or draft forward has written is not written again: rejected tokens stay."""
+
+    def __init__(self, rows: int, capacity: int, device: torch.device) -> None:
+        super().__init__(rows, capacity, device)
+        self._written = torch.zeros(rows, capacity, dtype=torch.bool)
+
+    def begin(self, start: np.ndarray, width: int) -> None:
+        super().begin(start, width)
+        self._aligned = None
+        live = self._written[: len(start)]
+        self._frozen = live.gather(1, self.positions)[:, None, :, None]  # [B, 1, n, 1]
+        if start.any():  # prefill begins at 0, and pads
+            live.scatter_(1, self.positions, True)
+
+    def _write(self, buffer: Tensor, states: Tensor) -> Tensor:
+        slots = self.positions[:, None, :, None].expand(states.shape)
+        old = buffer[: len(states)].gather(2, slots)
+        return super()._write(buffer, torch.where(self._frozen, old, states))
+
+    def keep(self, rows: Tensor) -> None:
+        super().keep(rows)
+        self._written[: len(rows)] = self._written[rows]
+
+
+class StaleRunner(Runner):
+    def cache(self, rows: int, capacity: int) -> SlotCache:
+        return StaleCache(rows, capacity, self.device)
+
+
+class OneStream(Rng):
+    """The residual is drawn with the uniform that drew the rejected candidate."""
+
+    def uniform(self, purpose: Purpose, position: Tensor | int, draw: int = 0) -> Tensor:
+        return super().uniform(Purpose.DRAFT if purpose == Purpose.RESIDUAL else purpose, position, draw)
+
+
+class ReusedDraws(Rng):
+    """Draft draws belong to a place in the text, whichever round it is drafted in."""
+
+    def __init__(self, keys: Tensor, committed: Tensor) -> None:
+        super().__init__(keys, committed)
+        self._placed = Rng(keys, torch.zeros_like(committed))
+        self._committed = committed
+
+    def uniform(self, purpose: Purpose, position: Tensor | int, draw: int = 0) -> Tensor:
+        if purpose == Purpose.DRAFT:
+            return self._placed.uniform(purpose, self._committed + position, draw)
+        return super().uniform(purpose, position, draw)
+
+
+class Remembering(Fixed):
+    """No bug: drafts no token where the round before had discarded a candidate of the lower half of the vocabulary.
+
+    Having seen discarded candidates is harmless, as long as the draws behind them are not used again.
+    """
+
+    reads_logits = True
+
+    def __init__(self, k: int) -> None:
+        super().__init__(k)
+        self._discarded = torch.empty(0, k, dtype=torch.int64)  # [B, place in the coming window]; -1 = none
+
+    def stop(self, view: DraftView) -> tuple[Tensor, Notes]:
+        if len(self._discarded) != len(view.requests):  # the first round of a batch
+            self._discarded = torch.full((len(view.requests), self.limit), -1)
+        here = self._discarded[:, view.depth]
+        return (here >= 0) & (here < VOCAB // 2), {}
+
+    def observe(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
+        seen = torch.full((len(batch), 2 * self.limit + 1), -1)
+        seen[:, : draft.tokens.shape[1]] = draft.tokens.masked_fill(~draft.valid, -1)
+        self._discarded = seen.gather(1, verdict.accepted[:, None] + 1 + torch.arange(self.limit))
+
+    def keep(self, rows: Tensor) -> None:
+        self._discarded = self._discarded[rows]
+
+
+class DeafToEos(SpecDecoder):
+    """Only the last token of a round can end a generation."""
+
+    def _advance(self, row: loop.Row, emitted: loop.Emitted, *rest: object) -> bool:
+        self._left = len(emitted.tokens)
+        return super()._advance(row, emitted, *rest)
+
+    def _finish(self, row: loop.Row, token: int, room: int) -> str | None:
+        self._left -= 1
+        reason = super()._finish(row, token, room)
+        return None if reason == "eos" and self._left else reason
