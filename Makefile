@@ -8,6 +8,9 @@ QUICK := not slow and not real and not gpu
 # More `key=value` for the bench: make bench BENCH='repeats=7 task=gsm_symbolic'
 BENCH :=
 
+# What `make smoke` puts in a recipe's model's place
+SMOKE := target=tiny-random:llama
+
 # `make gpu PYTHON=python3` runs on a Python that has torch already; otherwise .venv is used
 GPU_PYTHON := $(or $(PYTHON),$(BIN)/python)
 
@@ -20,13 +23,18 @@ setup: $(STAMP)  ## create .venv and install everything (done once; instant when
 
 $(STAMP): pyproject.toml constraints.txt
 	@set -e; \
-	if [ ! -x $(BIN)/python ]; then \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  if [ -e .venv ]; then echo "removing a .venv without a working pip"; rm -rf .venv; fi; \
 	  for name in python3 python3.13 python3.12 python3.11; do \
 	    if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$name; break; fi; \
 	  done; \
 	  if [ -z "$$found" ]; then echo "make setup: needs Python 3.11 or newer; python3 is $$(python3 --version 2>&1)." >&2; exit 1; fi; \
 	  echo "creating .venv with $$($$found --version)"; \
-	  $$found -m venv .venv; \
+	  if ! $$found -m venv .venv || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	    rm -rf .venv; \
+	    echo "make setup: $$found made no environment with a pip. On Debian and Ubuntu: apt install python3-venv" >&2; \
+	    exit 1; \
+	  fi; \
 	fi
 	@echo "installing torch, then everything else, as pinned in constraints.txt"
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
@@ -50,14 +58,25 @@ test: $(STAMP)  ## the quick tests
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -rs -m slow
 
-test-real: $(STAMP)  ## tests on the real model
+test-real: $(STAMP)  ## tests on the real model (set DRAFTSMITH_DATA_DIR)
+	@if [ -z "$$DRAFTSMITH_DATA_DIR" ]; then \
+	  echo "make test-real: set DRAFTSMITH_DATA_DIR to a folder with gsm8k_test.jsonl; nothing was run." >&2; exit 1; \
+	fi
 	$(BIN)/python -m pytest -q -rs -m real
 
 exact: $(STAMP)  ## the exactness suite with ten times the draws
 	DRAFTSMITH_EXACT_DRAWS=10 $(BIN)/python -m pytest -q -rs -m "not real and not gpu" tests/decode
 
 smoke: $(STAMP)  ## every recipe's path on a tiny random model, in seconds
-	$(BIN)/python -m eval recipes/eval/smoke.yaml
+	@set -e; rm -rf results/smoke-*; \
+	for name in smoke demo gsm8k_smollm2; do \
+	  echo "== $$name"; \
+	  $(BIN)/python -m eval recipes/eval/$$name.yaml $(SMOKE) 'task={type: gsm_symbolic, limit: 4}' \
+	    sampling.max_new_tokens=16 speed.prompts=2 out=results/smoke-$$name; \
+	done; \
+	echo "== bench"; \
+	$(BIN)/python -m eval.bench recipes/eval/bench.yaml $(SMOKE) 'task={type: gsm_symbolic, limit: 10}' \
+	  prompts=8 tuning=2 repeats=1 max_new_tokens=8 curve_rounds=1 out=results/smoke-bench.json
 
 check: $(STAMP)  ## formatting, lint, import layers
 	$(BIN)/ruff format --check .
@@ -76,8 +95,9 @@ gpu: $(if $(PYTHON),,$(STAMP))  ## the GPU tests and the bench -> results/gpu/ (
 	  echo "make gpu: $(GPU_PYTHON) sees no CUDA device; nothing was run."; \
 	else \
 	  set -e; mkdir -p results/gpu; \
-	  $(GPU_PYTHON) -m pytest -q -rs -m gpu; \
-	  $(GPU_PYTHON) -m eval.bench out=results/gpu/bench.json $(if $(DRAFTSMITH_DATA_DIR),,task=gsm_symbolic) $(BENCH); \
+	  $(GPU_PYTHON) -m pytest -q -rs -m gpu --junitxml=results/gpu/tests.xml; \
+	  $(GPU_PYTHON) -m eval.bench out=results/gpu/bench.json repeats=3 prompts=8 tuning=4 sampled_prompts=2 \
+	    $(if $(DRAFTSMITH_DATA_DIR),,task=gsm_symbolic) $(BENCH); \
 	fi
 
 clean:  ## remove the environment and caches (results stay)

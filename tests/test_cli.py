@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from toolkit import __version__, cli
+from toolkit import __version__, cli, tiny
 
 RUN = "import sys; from toolkit.cli import main; sys.exit(main(sys.argv[1:]))"
 
@@ -66,6 +66,23 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(cli, "_list", broken)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["list"])
+
+
+def test_a_chat_template_that_refuses_is_a_users_error(capsys, monkeypatch):
+    refuses = "{{ raise_exception('no system prompt here') if messages[0].role == 'system' }}hi"
+    build = tiny.build
+
+    def built(name):
+        model, tokenizer = build(name)
+        tokenizer.chat_template = refuses
+        return model, tokenizer
+
+    monkeypatch.setattr(tiny, "build", built)
+    arguments = ["generate", "Hi", "--target", "tiny-random:llama", "sampling.max_new_tokens=2", "target.device=cpu"]
+    assert cli.main(arguments) == 0
+    capsys.readouterr()
+    assert cli.main([*arguments, "system=Be brief"]) == 2
+    assert "refuses these messages (no system prompt here)" in capsys.readouterr().err
 
 
 def test_generate_streams_and_reports(capsys):

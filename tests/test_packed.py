@@ -42,9 +42,14 @@ def test_siblings_are_one_product() -> None:
     assert isinstance(attention.q_proj, packed.Leader)
     assert isinstance(attention.k_proj, packed.Follower)
 
-    assert packed.pack(model.to(torch.float32)) == 0 or all(
-        child.weight.numel() < packed.SMALLEST for child in model.modules() if type(child) is torch.nn.Linear
-    )
+
+def test_no_activation_outlives_its_forward() -> None:
+    model = _model("llama")
+    packed.pack(model)
+    with torch.inference_mode():
+        model(torch.randint(600, (2, 7)))
+    leaders = [module for module in model.modules() if isinstance(module, packed.Leader)]
+    assert leaders and all(leader.source is None and leader.parts == () for leader in leaders)
 
 
 def test_a_sibling_with_another_input_is_refused() -> None:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolkit import config, methods
+from toolkit import chat, config, methods
 from toolkit.engine.types import Generation, Request, Sampling
 from toolkit.hub import ModelConfig, Models
 
@@ -28,7 +28,7 @@ def main(prompt: str, overrides: list[str]) -> int:
     method = methods.resolve(settings.method, "method")
     models = Models(settings.target)
     decoder = methods.decoder(method, models)
-    tokens = _encode(prompt, settings, models)
+    tokens = _tokens(prompt, settings, models)
     [generation] = decoder.generate([Request(0, tokens)], settings.sampling, on_token=_stream)
     print()
     print(summary(method.name, generation), file=sys.stderr)
@@ -48,14 +48,13 @@ def summary(name: str, generation: Generation) -> str:
     )
 
 
-def _encode(prompt: str, settings: GenerateConfig, models: Models) -> tuple[int, ...]:
+def _tokens(prompt: str, settings: GenerateConfig, models: Models) -> tuple[int, ...]:
     tokenizer = models.target.tokenizer
     if not settings.chat or tokenizer.chat_template is None:
         return tuple(tokenizer(prompt)["input_ids"])
     messages = [{"role": "system", "content": settings.system}] if settings.system else []
     messages.append({"role": "user", "content": prompt})
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return chat.encode(messages, tokenizer)
 
 
 def _stream(request: int, token: int, text: str) -> None:

@@ -5,8 +5,10 @@ The name `target` means the recipe's target: alone it is the very same Runner, w
 """
 
 import dataclasses
+import hashlib
 import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -48,13 +50,18 @@ class ModelConfig:
 
 
 class Models:
-    """The recipe's target, and whatever other models its pieces ask for."""
+    """The recipe's target, and whatever other models its pieces ask for.
+
+    `provenance` says of every one loaded where its weights come from and what they are: a name alone does not, as the
+    hub's smollm2-135m and the package's are two models. Keyed by name, `name@revision` where one was asked for.
+    """
 
     def __init__(self, target: ModelConfig) -> None:
         if target.name == TARGET:
             raise UserError(f"target.name = '{TARGET}': name the model itself; only a draft may refer to the target.")
         self.config = target
-        model, tokenizer = load_hf(target)
+        self.provenance: dict[str, dict[str, str]] = {}  # name -> {"source": in words, "fingerprint": SHA-256}
+        model, tokenizer = self._read(target)
         self._width = model.config.get_text_config().vocab_size
         vocab = min(self._width, _size(tokenizer))  # padding ids beyond the tokenizer stand for no text
         self.target = Runner(model, tokenizer, name=target.name, vocab=vocab)
@@ -78,7 +85,7 @@ class Models:
 
     def _draft(self, config: ModelConfig) -> Runner:
         # Read again even where the target is pruned: the target's own layers are packed by now
-        model, tokenizer = load_hf(config)
+        model, tokenizer = self._read(config)
         vocab = check_compatible(
             (self.config.name, self.target.tokenizer.get_vocab(), self._width),
             (config.name, tokenizer.get_vocab(), model.config.get_text_config().vocab_size),
@@ -87,12 +94,23 @@ class Models:
             sources.say(
                 f"target cut from {self.target.vocab} to {vocab} tokens, the width it shares with {config.name}"
             )
-            self.target.vocab = vocab
+            for runner in self._loaded.values():  # the target, and drafts that were cut to its former width
+                runner.vocab = min(runner.vocab, vocab)
         return Runner(model, tokenizer, name=config.name, vocab=self.target.vocab)
+
+    def _read(self, config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        model, tokenizer, provenance = _load(config)
+        self.provenance[f"{config.name}@{config.revision}" if config.revision else config.name] = provenance
+        return model, tokenizer
 
 
 def load_hf(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The Hugging Face model (in eval mode, pruned if asked for) and its tokenizer. Says on stderr where from."""
+    model, tokenizer, _ = _load(config)
+    return model, tokenizer
+
+
+def _load(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, str]]:
     if config.draft_from and config.quant != "none":
         raise UserError(f"model '{config.name}': draft_from needs quant: none, got {config.quant}.")
     device = _device(config)
@@ -101,13 +119,17 @@ def load_hf(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     if config.name.startswith(tiny.PREFIX):
         model, tokenizer = tiny.build(config.name)
         model = model.to(dtype)
+        provenance = {"source": "seeded", "fingerprint": hashlib.sha256(config.name.encode()).hexdigest()}
     else:
-        model, tokenizer = _from_directory(config, dtype, device)
+        source = sources.resolve(config.name, config.revision)
+        sources.say(f"{config.name} from {source.how}: {source.path}")
+        model, tokenizer = _from_directory(source.path, config, dtype, device)
+        provenance = {"source": source.how, "fingerprint": source.fingerprint()}
     if config.draft_from:
         model = prune.pruned(model, config.draft_from.layers, config.name)
     if config.quant == "none":  # a quantised model is on its device already
         model = model.to(device)
-    return model.eval(), tokenizer
+    return model.eval(), tokenizer, provenance
 
 
 Speaker = tuple[str, dict[str, int], int]  # name, token -> id, width of the logits
@@ -141,20 +163,18 @@ def _incompatible(token: str, target: str, target_id: int | None, draft: str, dr
 
 
 def _from_directory(
-    config: ModelConfig, dtype: torch.dtype, device: torch.device
+    path: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    source = sources.resolve(config.name, config.revision)
-    sources.say(f"{config.name} from {source.how}")
     disable_progress_bar()
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     if config.quant != "none":
         options |= {"quantization_config": _quantisation(config, device, dtype), "device_map": {"": device}}
     try:
-        AutoConfig.from_pretrained(source.path, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(source.path, **options)
+        AutoConfig.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(path, **options)
     except (OSError, ValueError) as error:  # unknown architecture, code of its own, no tokenizer, broken file
-        raise UserError(f"model '{config.name}' ({source.path}) does not load: {error}") from error
+        raise UserError(f"model '{config.name}' ({path}) does not load: {error}") from error
     return model, tokenizer
 
 

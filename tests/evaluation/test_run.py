@@ -6,6 +6,7 @@ import pytest
 
 from tests.evaluation.conftest import items, texts
 from toolkit.engine.loop import SpecDecoder
+from toolkit.hub import Models
 
 
 def test_a_run_leaves_its_rows_and_files(tiny, capsys):
@@ -39,6 +40,11 @@ def test_a_run_leaves_its_rows_and_files(tiny, capsys):
         ("speculative", True),
     ]
     assert results["sessions"][0]["system"]["torch"]
+    model = results["models"]["tiny-random:llama"]
+    assert model.keys() >= {"source", "fingerprint"} and len(model["fingerprint"]) == 64
+    assert f"target tiny-random:llama: {model['source']}" in results["notes"]
+    assert model["source"] in (tiny.out / "table.md").read_text()
+    assert [(s["blocks"], s["speedup"]["low"]) for s in results["speed"][1:]] == [(3, None)] * 3
     assert "Speed (n=3, batch 1, timed)" in capsys.readouterr().out
 
 
@@ -171,3 +177,31 @@ def test_times_of_two_machines_are_pointed_out(tiny):
     tiny.run("quality.enabled=false", f"out={tiny.out}-2")
     tiny.out = tiny.out.parent / "out-2"
     assert not any("several machines" in note for note in tiny.results()["notes"])
+
+
+@pytest.mark.parametrize("key", ["torch", "transformers", "git_sha"])
+def test_versions_that_differ_between_sessions_are_named(tiny, key):
+    arguments = ["quality.enabled=false", "methods=[ngram]", "speed.prompts=2"]
+    tiny.run(*arguments)
+    assert not any("several versions" in note for note in tiny.results()["notes"])
+    lines = tiny.records.read_text().splitlines(keepends=True)
+    tiny.records.write_text("".join(lines[:2]))
+    marker = json.loads((tiny.out / "run.json").read_text())
+    marker["sessions"][0]["system"][key] = "another"
+    (tiny.out / "run.json").write_text(json.dumps(marker))
+    tiny.run(*arguments)
+    [note] = [note for note in tiny.results()["notes"] if "several versions" in note]
+    assert note.startswith("WARNING") and f"software: {key} differ" in note
+
+
+def test_other_weights_under_the_same_name_are_another_run(tiny, monkeypatch, capsys):
+    tiny.run("methods=[ngram]")
+    built = Models.__init__
+
+    def retrained(self, target):
+        built(self, target)
+        self.provenance[target.name]["fingerprint"] = "0" * 64
+
+    monkeypatch.setattr(Models, "__init__", retrained)
+    assert tiny.run("methods=[ngram]") == 2
+    assert "weights is" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Summaries of hand-made rows against figures worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.evaluation.rows import row
@@ -32,7 +34,7 @@ def test_the_definitions():
     assert s.shares == pytest.approx({"prefill": 0.1, "draft": 0.2, "verify": 0.6, "host": 0.1})
     assert s.round_seconds == pytest.approx(0.9 * 3.0 / 9)
     assert s.speedup.value == pytest.approx((29 / 3) / (30 / 6))
-    assert s.speedup.low <= s.speedup.value <= s.speedup.high
+    assert (s.blocks, s.unpaired) == (2, 0)
 
 
 def test_where_no_draft_got_there_is_no_share():
@@ -61,6 +63,20 @@ def test_failed_rows_are_in_no_figure_and_their_block_in_no_pair():
     assert (s.n, s.errors, s.tokens) == (1, 1, 9)
     assert s.speedup.value == pytest.approx((9 / 1.0) / (10 / 2.0))
     assert len(pairs([NGRAM[0], failed], BASE)) == 1
+    assert (s.blocks, s.unpaired) == (1, 0)  # the failed row is counted as an error
+
+
+def retried(method, alone):
+    """Two batches of two prompts; those in `alone` failed as a batch and came through one by one."""
+    rows = [row(method, f"p{i}", block=i // 2, batch=2, batch_key=f"b{i // 2}") for i in range(4)]
+    return [replace(r, batch=1, batch_key=r.prompt_id) if r.block in alone else r for r in rows]
+
+
+def test_a_batch_retried_one_by_one_is_compared_with_no_batch():
+    for mine, theirs, blocks in [((1,), (), 1), ((), (0,), 1), ((0, 1), (), 0), ((1,), (1,), 2)]:
+        s = speed_summary(retried("ngram", mine), retried("baseline", theirs))
+        assert (s.blocks, s.unpaired) == (blocks, 2 * (2 - blocks))
+    assert speed_summary(retried("baseline", (1,)), retried("baseline", (1,))).unpaired == 0
 
 
 def test_seeds_of_a_prompt_are_one_pair():

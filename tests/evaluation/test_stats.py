@@ -1,5 +1,7 @@
 """Intervals against known values and against what they promise."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_wilson_holds_its_share(n):
 
 
 def test_a_constant_speedup_has_no_width():
-    pairs = [Pair(10 * n, 1.0 * n, 10 * n, 2.0 * n) for n in (1, 2, 5)]
+    pairs = [Pair(10 * n, 1.0 * n, 10 * n, 2.0 * n) for n in (1, 2, 5, 7, 9)]
     interval = speedup(pairs)
     assert (interval.value, interval.low, interval.high) == pytest.approx((2.0, 2.0, 2.0))
 
@@ -54,6 +56,13 @@ def test_the_interval_covers_the_truth():
         interval = speedup([Pair(50, a, 50, 1.4 * b) for a, b in noise], resamples=400, seed=trial)
         covered += interval.low <= 1.4 <= interval.high
     assert 0.88 <= covered / 300 <= 0.99  # 95% is what a large sample would give
+
+
+@pytest.mark.parametrize(("n", "known"), [(1, False), (4, False), (5, True)])
+def test_few_blocks_give_a_value_and_no_bounds(n, known):
+    interval = speedup([Pair(10, 1.0 + i, 10, 2.0) for i in range(n)])
+    assert interval.value == pytest.approx(2.0 * n / sum(1.0 + i for i in range(n)))
+    assert [math.isfinite(bound) for bound in (interval.low, interval.high)] == [known, known]
 
 
 def test_no_block_no_speedup():

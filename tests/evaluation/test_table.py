@@ -1,10 +1,11 @@
 """What the tables say about hand-made rows."""
 
 import io
+from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
-from tests.evaluation.rows import row
 from tests.evaluation.test_score import BASE, NGRAM, judged
 from toolkit.evaluation import table
 from toolkit.evaluation.equality import Equality
@@ -28,10 +29,35 @@ def test_speed():
     assert cells(drawn, "baseline")["speedup [95%]"] == "1.00x"
     ngram = cells(drawn, "ngram")
     assert ngram["tok/s"] == "9.7"
-    assert ngram["speedup [95%]"] == "1.93x [1.80, 2.00]"  # either block alone: 9 / 5 and 10 / 5
+    assert ngram["speedup [95%]"] == "1.93x [–]"
+    assert "ngram: 2 blocks: too few for an interval (5 or more)" in drawn.notes
     assert (ngram["tau"], ngram["accepted"], ngram["acc. len"]) == ("3.22", "80.0%", "3.86")
     assert ngram["= AR greedy"] == "1/2 +1 near-tie"
     assert ngram["s/correct*"] == "3.0"
+
+
+# six blocks, those of BASE and NGRAM in turn: enough for an interval
+LONG_BASE = [replace(BASE[i % 2], prompt_id=f"p{i}", block=i, batch_key=f"b{i}") for i in range(6)]
+LONG_NGRAM = [replace(NGRAM[i % 2], prompt_id=f"p{i}", block=i, batch_key=f"n{i}") for i in range(6)]
+LONG = speeds([*LONG_BASE, *LONG_NGRAM], NAMES, [])
+
+
+def test_an_interval_from_five_blocks_on():
+    drawn = table.speed_table(LONG, {})
+    assert cells(drawn, "ngram")["speedup [95%]"].startswith("1.93x [1.8")  # either block alone: 9 / 5 and 10 / 5
+    assert not any("too few" in note for note in drawn.notes)
+
+
+def test_rows_that_are_in_no_speedup_are_counted():
+    notes = table.speed_warnings([replace(LONG[1], unpaired=3)])
+    assert any("ngram: 3 of its rows are not in the speedup" in note for note in notes)
+    assert not any("not in the speedup" in note for note in table.speed_warnings(LONG))
+
+
+@pytest.mark.parametrize(("device", "said"), [("cuda", True), ("cpu", False)])
+def test_phases_of_a_gpu_are_launch_times(device, said):
+    notes = table.time_table(LONG, "x", device).notes
+    assert any("time to launch" in note for note in notes) == said
 
 
 def test_positions():
@@ -55,18 +81,27 @@ def test_quality():
 
 
 def test_an_exact_method_faster_than_its_tau_is_suspect():
-    slow = [row("baseline", f"p{i}", tokens=10, seconds=50.0, block=i) for i in range(2)]
-    [_, ngram] = speeds([*slow, *NGRAM], NAMES, [])
+    slow = [replace(r, times={**r.times, "total": 50.0}) for r in LONG_BASE]
+    [_, ngram] = speeds([*slow, *LONG_NGRAM], NAMES, [])
     assert ngram.speedup.low > ngram.tau
-    assert any("the baseline was slow" in note for note in table.speed_warnings([ngram]))
-    assert not any("the baseline was slow" in note for note in table.speed_warnings(SPEED))
+
+    def warned(summary):
+        return any(n.startswith("WARNING: ngram is exact and faster") for n in table.speed_warnings([summary]))
+
+    assert warned(ngram)
+    assert not warned(replace(ngram, lossless=False))
+    assert not warned(replace(ngram, batch=8))
+    assert not warned(replace(ngram, tau=ngram.speedup.low))
+    assert not warned(LONG[1])
+    [_, unsure] = speeds([*slow[:4], *LONG_NGRAM[:4]], NAMES, [])
+    assert not warned(unsure)  # no bound, no claim
 
 
 def test_everything_fits_120_columns():
     console = Console(width=table.WIDTH, record=True, file=io.StringIO())
-    tables = [table.speed_table(SPEED, {}), table.time_table(SPEED, "x"), table.quality_table(QUALITY)]
+    tables = [table.speed_table(LONG, {}), table.time_table(LONG, "x", "cuda"), table.quality_table(QUALITY)]
     console.print(table.render(tables, ["note"]))
     text = console.export_text()
-    assert "1.93x [1.80, 2.00]" in text
+    assert cells(tables[0], "ngram")["speedup [95%]"] in text
     assert "…" not in text
     assert "| ngram | yes | 9.7 |" in table.markdown("demo", tables, [])

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from toolkit.engine.cache import SlotCache
+from toolkit.errors import UserError
 
 NAME = "slots"
+_HARMLESS = {"dropout", "position_ids", "use_cache", "logits_to_keep"}  # passed along, of no effect in inference
 _LONGEST_WINDOW = 16
 
 
@@ -29,18 +31,27 @@ def attend(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **unused: object,  # dropout, position_ids: transformers passes them to every implementation
+    **others: object,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: -> ([B, n, H, D], no weights)."""
+    """transformers' attention interface: -> ([B, n, H, D], no weights). UserError for what is not computed here."""
+    unknown = [name for name, value in others.items() if value is not None and name not in _HARMLESS]
+    if unknown:
+        raise UserError(
+            f"{type(module).__name__} passes {', '.join(unknown)} to its attention, which is not computed here "
+            "(attention sinks, say); the model is not supported"
+        )
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
-    mask = slots.mask(query.dtype, sliding_window)
     grouped = softcap is not None or (1 < query.shape[2] <= _LONGEST_WINDOW and query.device.type == "cpu")
     if grouped:
-        out = _grouped(query, key, value, mask, scaling, softcap)
+        out = _grouped(query, key, value, slots.mask(query.dtype, sliding_window), scaling, softcap)
     else:
+        causal = slots.from_empty and sliding_window is None and query.shape[2] > 1  # prefill: no mask is built
+        mask = None if causal else slots.mask(query.dtype, sliding_window)
         shared = key.shape[1] != query.shape[1]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared)
+        out = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=causal, scale=scaling, enable_gqa=shared
+        )
     return out.transpose(1, 2).contiguous(), None
 
 

@@ -35,6 +35,11 @@ class SlotCache(Cache):
         self.positions = offsets[:, None] + torch.arange(width, device=self.device)  # [B, n]
         self._masks = {}
 
+    @property
+    def from_empty(self) -> bool:
+        """All rows write from slot 0: query i sees slots 0..i, and there are no others."""
+        return self._aligned == 0
+
     def mask(self, dtype: torch.dtype, window: int | None = None) -> Tensor | None:
         """Additive mask [B, 1, n, fill]: a query sees its own slot and those before it (`window` of them at most).
 

@@ -145,6 +145,7 @@ class SpecDecoder:
         return done
 
     def _check(self, requests: Sequence[Request], sampling: Sampling) -> None:
+        sampling.check()
         for request in requests:
             if not request.prompt:
                 raise UserError(f"request {request.id}: the prompt is empty; at least one token is needed")
@@ -155,8 +156,6 @@ class SpecDecoder:
                     f"{sampling.max_new_tokens} exceed the {self.target.max_length} positions of {self.target.name}; "
                     "lower max_new_tokens or shorten the prompt"
                 )
-        if sampling.max_new_tokens < 1:
-            raise UserError(f"max_new_tokens must be at least 1, not {sampling.max_new_tokens}")
         if sampling.stop and self.target.tokenizer is None:
             raise UserError("stop strings need a tokenizer, and the target was loaded without one")
 

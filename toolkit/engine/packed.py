@@ -52,12 +52,16 @@ class Follower(nn.Module):
         super().__init__()
         self._leader = (leader,)  # in a tuple: not a submodule of this one too
         self.part = part
+        self.is_last = part == len(leader.sizes) - 1
 
     def forward(self, x: Tensor) -> Tensor:
         leader = self._leader[0]
         if leader.source is not x:
             raise RuntimeError("sibling projections were fused, but this model gives them different inputs")
-        return leader.parts[self.part]
+        taken = leader.parts[self.part]
+        if self.is_last:  # or every layer would hold its activations until the next forward
+            leader.source, leader.parts = None, ()
+        return taken
 
 
 def pack(model: nn.Module) -> int:

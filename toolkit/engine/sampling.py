@@ -25,7 +25,7 @@ def warp(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_p < 1.0:
         ordered, index = scores.sort(dim=-1, descending=True)
         mass = ordered.softmax(-1)
-        before = mass.cumsum(-1) - mass  # mass of the strictly more likely tokens; 0 for the first: it always stays
+        before = mass.cumsum(-1) - mass  # mass of the tokens ordered before; 0 for the first: it always stays
         cut = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, index, before >= sampling.top_p)
         scores = scores.masked_fill(cut, NEVER)
     return scores.log_softmax(-1)

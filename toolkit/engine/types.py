@@ -8,6 +8,7 @@ them (prompt lookup, say) must not make the device wait a second time.
 The abstractions are those of docs/design.md. A method is a composition: proposer + length policy + rule.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from toolkit.engine.rng import Rng
+from toolkit.errors import UserError
 
 Notes = dict[str, Tensor]
 FinishReason = Literal["eos", "length", "stop"]
@@ -36,6 +38,19 @@ class Sampling:
     @property
     def greedy(self) -> bool:
         return self.temperature == 0.0
+
+    def check(self) -> None:
+        """Raise UserError naming the first field that is out of its range."""
+        rules = [
+            ("temperature", self.temperature, 0 <= self.temperature < math.inf, "0 (greedy) or more"),
+            ("top_k", self.top_k, self.top_k >= 0, "0 (off) or more"),
+            ("top_p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1 (off)"),
+            ("max_new_tokens", self.max_new_tokens, self.max_new_tokens >= 1, "1 or more"),
+            ("stop", self.stop, all(self.stop), "texts that are not empty"),
+        ]
+        for name, value, right, expected in rules:
+            if not right:
+                raise UserError(f"sampling.{name} is {value!r}; expected {expected}")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ the machine's drift hits both sides alike, and its median over repeats is report
 behind the last whole repeat. Time is wall-clock for the whole call, prefill included, on both sides.
 """
 
+import argparse
 import dataclasses
 import json
 import statistics
@@ -19,9 +20,10 @@ import torch
 
 from toolkit import config, methods
 from toolkit.engine.types import Request, Sampling
+from toolkit.errors import UserError
 from toolkit.evaluation import costs, system, tune
 from toolkit.evaluation.files import write_json
-from toolkit.evaluation.peers import LOOKUP_TOKENS, Transformers
+from toolkit.evaluation.peers import Transformers
 from toolkit.evaluation.progress import Bar
 from toolkit.evaluation.prompts import Prompt, prepare
 from toolkit.hub import ModelConfig, Models
@@ -36,6 +38,7 @@ RATIOS = {  # name -> (contestant, the one it is compared with)
     "ngram_vs_ar": ("ngram", "ar"),
     "ngram_vs_prompt_lookup": ("ngram", "prompt_lookup"),
     "draft_vs_assisted": ("draft", "assisted"),
+    "draft_vs_ar": ("draft", "ar"),
     "batch8_over_1": ("ar_batch8", "ar"),
     "ngram_batch8_vs_ar_batch8": ("ngram_batch8", "ar_batch8"),
 }
@@ -50,8 +53,8 @@ class BenchRecipe:
     tuning: int = 8
     max_new_tokens: int = 96
     repeats: int = 5
-    window: int = 4  # tokens the draft model proposes a round, both sides
-    sampled_prompts: int = 4  # of the prompts, at temperature 1
+    window: int = 2  # tokens the draft model proposes a round at most, both sides
+    sampled_prompts: int = 2  # of the prompts, at temperature 1
     context: int = 200  # cached tokens behind which the cost curve is taken
     curve_rounds: int = 15
     threads: int | None = None
@@ -92,10 +95,29 @@ class State:
 
 def main(argv: list[str]) -> int:
     """`python -m eval.bench [RECIPE] [key=value ...]`"""
-    named = [word for word in argv if "=" not in word]
-    recipe = config.load(BenchRecipe, named[0] if named else RECIPE, [word for word in argv if "=" in word])
+    parser = argparse.ArgumentParser(prog="bench", description="Speed beside transformers; a stopped bench goes on.")
+    parser.add_argument("words", nargs="*", metavar="RECIPE | key=value", help=f"default: {RECIPE}; as repeats=7")
+    words = parser.parse_args(argv).words
+    named = [word for word in words if "=" not in word] or [RECIPE]
+    recipe = config.load(BenchRecipe, named[0], [word for word in words if "=" in word])
+    _check(recipe, named[0])
     run(recipe)
     return 0
+
+
+def _check(recipe: BenchRecipe, where: str) -> None:
+    whole = recipe.prompts % BATCH == 0  # or the wide contestants would decode fewer prompts than the others
+    rules = [
+        ("prompts", recipe.prompts, recipe.prompts >= BATCH and whole, f"a multiple of {BATCH}"),
+        ("sampled_prompts", recipe.sampled_prompts, 1 <= recipe.sampled_prompts <= recipe.prompts, "1 to prompts"),
+        ("tuning", recipe.tuning, recipe.tuning >= 1, "1 or more"),
+        ("repeats", recipe.repeats, recipe.repeats >= 1, "1 or more"),
+        ("window", recipe.window, recipe.window >= 1, "1 or more"),
+        ("curve_rounds", recipe.curve_rounds, recipe.curve_rounds >= 1, "1 or more"),
+    ]
+    for key, value, right, expected in rules:
+        if not right:
+            raise UserError(f"{where}: key '{key}' is {value}; expected {expected}.")
 
 
 def run(recipe: BenchRecipe) -> dict[str, Any]:
@@ -105,6 +127,11 @@ def run(recipe: BenchRecipe) -> dict[str, Any]:
     models = Models(recipe.target)
     module, options = config.piece("tasks", recipe.task, "task")
     everything = prepare(module.build(options), models.target.tokenizer, chat_template=True)
+    if len(everything) < recipe.prompts + recipe.tuning:
+        raise UserError(
+            f"task {recipe.task} has {len(everything)} problems; prompts={recipe.prompts} and tuning={recipe.tuning} "
+            "need their sum (raise the task's limit)"
+        )
     timed, others = everything[: recipe.prompts], everything[recipe.prompts : recipe.prompts + recipe.tuning]
     peer = Transformers.load(recipe.target, recipe.draft, recipe.window)
     Path(recipe.out).parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +140,7 @@ def run(recipe: BenchRecipe) -> dict[str, Any]:
     if state is None:
         curve = _curves(recipe, models, peer)
         state = State(curve, _tune(recipe, models, others, curve))
+    peer.lookup = state.tuned["prompt_lookup"].k
     contestants = _contestants(recipe, models, peer, state.tuned)
     modes = {
         "greedy": (timed, Sampling(max_new_tokens=recipe.max_new_tokens)),
@@ -156,6 +184,7 @@ def _tune(
     texts = [(prompt.tokens, answer.tokens) for prompt, answer in zip(prompts, answers, strict=True)]
     return {
         "ngram": tune.best_ngram([[text] for text in texts], curve["ours"]),
+        "prompt_lookup": tune.best_ngram([[text] for text in texts], curve["transformers"], shortest=(1,)),
         f"ngram_batch{BATCH}": tune.best_ngram([texts], curve[f"ours_batch{BATCH}"]),
     }
 
@@ -208,8 +237,10 @@ def _pass(contestants: dict[str, Contestant], prompts: list[Prompt], sampling: S
     passes = {name: Pass() for name in entered}
     for contestant in entered.values():  # warm-up, not counted
         contestant.decode(prompts[: contestant.batch], dataclasses.replace(sampling, max_new_tokens=8))
+    order = list(entered.items())
     for i in range(1, len(prompts) + 1):
-        for name, contestant in entered.items():
+        turn = (i + sampling.seed) % len(order)  # nobody is always first, or always behind the same one
+        for name, contestant in (*order[turn:], *order[:turn]):
             whole = i % contestant.batch == 0
             if whole:
                 began = time.perf_counter()
@@ -222,9 +253,7 @@ def _pass(contestants: dict[str, Contestant], prompts: list[Prompt], sampling: S
 
 
 def _identity(recipe: BenchRecipe) -> dict[str, Any]:
-    return json.loads(
-        json.dumps({"recipe": dataclasses.asdict(recipe), "machine": system.comparable(system.metadata())})
-    )
+    return json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), "system": system.metadata()}))
 
 
 def _resume(partial: Path, recipe: BenchRecipe) -> State | None:
@@ -234,7 +263,7 @@ def _resume(partial: Path, recipe: BenchRecipe) -> State | None:
     saved = json.loads(partial.read_text())
     state = saved.pop("state")
     if saved != _identity(recipe):
-        print(f"bench: {partial} is of another recipe or machine; starting afresh", file=sys.stderr)
+        print(f"bench: {partial} is of another recipe, machine or version; starting afresh", file=sys.stderr)
         return None
     return State(
         curve={name: {int(width): ms for width, ms in row.items()} for name, row in state["curve"].items()},
@@ -272,7 +301,11 @@ def _result(recipe: BenchRecipe, state: State) -> dict[str, Any]:
         "texts_equal_to_ours_ar": same,
         "cost_ms": state.curve,
         "tuned": {name: vars(choice) for name, choice in state.tuned.items()},
-        "peer_settings": {"prompt_lookup_num_tokens": LOOKUP_TOKENS, "num_assistant_tokens": recipe.window},
+        "peer_settings": {
+            "prompt_lookup_num_tokens": state.tuned["prompt_lookup"].k,
+            "num_assistant_tokens": recipe.window,
+            "everything_else": "defaults of transformers",
+        },
     }
 
 

@@ -1,9 +1,12 @@
 """transformers' own `generate` as a contestant: plain, with prompt lookup, with an assistant model.
 
-As its user would get it: eager model, default attention, defaults of `generate` apart from what the bench holds
-equal for both sides (dtype, threads, prompts, EOS, limit, temperature, the draft and its window).
+As its user would get it: eager model, default attention, the defaults of `generate`. Equal for both sides are dtype,
+threads, prompts, EOS, limit, temperature, the draft, and the most tokens it may draft a round (transformers' assistant
+stops earlier where it is unsure: its default confidence threshold is left as it is). The prompt-lookup window is
+chosen for transformers as ours is for us: on the same other prompts, by its own cost curve.
 """
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +16,6 @@ from toolkit import hub, prune
 from toolkit.engine.types import Sampling
 from toolkit.hub import ModelConfig
 
-LOOKUP_TOKENS = 10  # the window its documentation suggests; the n-gram length is left at its default (2)
-
 
 @dataclass
 class Transformers:
@@ -22,24 +23,27 @@ class Transformers:
 
     target: PreTrainedModel
     draft: PreTrainedModel
-    window: int  # tokens the assistant drafts a round
+    lookup: int = 10  # tokens of prompt lookup a round
 
     @staticmethod
     def load(target: ModelConfig, draft: ModelConfig, window: int) -> "Transformers":
         model, _ = hub.load_hf(target)
-        if draft.name == hub.TARGET:
+        if draft.name != hub.TARGET:
+            small, _ = hub.load_hf(draft)
+        elif draft.draft_from is not None:
             small = prune.pruned(model, draft.draft_from.layers, target.name)
         else:
-            small, _ = hub.load_hf(draft)
+            small = copy.copy(model)  # the same weights with settings of its own
+            small.generation_config = copy.deepcopy(model.generation_config)
         small.generation_config.num_assistant_tokens = window
         small.generation_config.num_assistant_tokens_schedule = "constant"
-        return Transformers(model, small, window)
+        return Transformers(model, small)
 
     def plain(self, prompt: tuple[int, ...], sampling: Sampling) -> list[int]:
         return self._generate(prompt, sampling, None, None)
 
     def prompt_lookup(self, prompt: tuple[int, ...], sampling: Sampling) -> list[int]:
-        return self._generate(prompt, sampling, LOOKUP_TOKENS, None)
+        return self._generate(prompt, sampling, self.lookup, None)
 
     def assisted(self, prompt: tuple[int, ...], sampling: Sampling) -> list[int]:
         return self._generate(prompt, sampling, None, self.draft)

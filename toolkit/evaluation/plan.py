@@ -1,7 +1,7 @@
 """Which rows a recipe asks for, which of them are there, and which have to be decoded again."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from toolkit import methods
 from toolkit.errors import UserError
@@ -11,7 +11,7 @@ from toolkit.evaluation.prompts import Prompt
 from toolkit.evaluation.recipe import EvalRecipe
 from toolkit.evaluation.records import Item, Record, RecordFile
 from toolkit.evaluation.score import BASELINE
-from toolkit.hub import Models
+from toolkit.hub import TARGET, ModelConfig, Models
 from toolkit.methods import MethodConfig
 
 
@@ -94,9 +94,14 @@ class Plan:
 
 
 def contender(method: MethodConfig, models: Models, recipe: EvalRecipe) -> Contender:
-    """The method, built over the recipe's target."""
+    """The method, built over the recipe's target.
+
+    Its config says which weights its drafts have: a draft trained on is another method, even in the same place.
+    """
     decoder = methods.decoder(method, models)
     pieces = {key: value for key, value in asdict(method).items() if key != "name"}
+    drafts = sorted({_source_key(draft, models) for draft in _drafts(pieces)})
+    pieces["weights"] = {draft: models.provenance[draft]["fingerprint"] for draft in drafts}
     return Contender(method.name, pieces, decoder, decoder.accept.lossless(recipe.sampling.seeded(0)))
 
 
@@ -105,11 +110,31 @@ def setting(recipe: EvalRecipe, models: Models, session: str, task: object) -> S
     target = {**asdict(models.config), "dtype": str(models.target.dtype), "device": models.target.device.type}
     common = {
         "target": target,
+        "weights": models.provenance[target_source(models)]["fingerprint"],
         "vocab": models.target.vocab,
         "sampling": asdict(recipe.sampling),
         "chat_template": recipe.chat_template,
     }
     return Setting(task, recipe.sampling, common, recipe.speed.batch, session)
+
+
+def target_source(models: Models) -> str:
+    """The target's key in `models.provenance`."""
+    return _source_key(asdict(models.config), models)
+
+
+def _source_key(model: dict, models: Models) -> str:
+    name, revision = model["name"], model["revision"]
+    if name == TARGET:  # what it leaves open is the target's
+        name, revision = models.config.name, revision or models.config.revision
+    return f"{name}@{revision}" if revision else name
+
+
+def _drafts(pieces: dict[str, dict]) -> list[dict]:
+    """The models in a method's pieces: the options that are a ModelConfig, spelled out as `resolve` does."""
+    keys = {field.name for field in fields(ModelConfig)}
+    options = [option for piece in pieces.values() for option in piece.values()]
+    return [option for option in options if isinstance(option, dict) and option.keys() == keys]
 
 
 def item(contender: Contender, prompt: Prompt, block: Block) -> Item:

@@ -4,9 +4,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from toolkit import chat
 from toolkit.errors import UserError
 from toolkit.tasks._types import Message, Problem, Task
 
@@ -35,7 +35,7 @@ class Prompt:
 
 def prepare(task: Task, tokenizer: PreTrainedTokenizerBase, chat_template: bool) -> list[Prompt]:
     """All problems of a task, in its order. UserError where two share an id, which rows are filed under."""
-    prompts = [Prompt(p, encode(task.messages(p), tokenizer, chat_template)) for p in task.problems()]
+    prompts = [Prompt(p, _encode(task.messages(p), tokenizer, chat_template)) for p in task.problems()]
     seen: set[str] = set()
     for prompt in prompts:
         if prompt.id in seen:
@@ -44,17 +44,8 @@ def prepare(task: Task, tokenizer: PreTrainedTokenizerBase, chat_template: bool)
     return prompts
 
 
-def encode(messages: list[Message], tokenizer: PreTrainedTokenizerBase, chat_template: bool) -> tuple[int, ...]:
-    """A chat as token ids, ready for the answer. Without a template: the contents, a blank line between."""
-    if not chat_template:
-        return tuple(tokenizer("\n\n".join(message["content"] for message in messages) + "\n\n").input_ids)
-    if tokenizer.chat_template is None:
-        raise UserError("chat_template is true, but the target's tokenizer has no chat template; set it to false.")
-    try:
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    except TemplateError as error:
-        raise UserError(
-            f"the target's chat template refuses these messages ({error}); set chat_template=false, or task.system='' "
-            "where it takes no system prompt."
-        ) from error
-    return tuple(tokenizer(text, add_special_tokens=False).input_ids)
+def _encode(messages: list[Message], tokenizer: PreTrainedTokenizerBase, chat_template: bool) -> tuple[int, ...]:
+    """Without a template: the contents, a blank line between."""
+    if chat_template:
+        return chat.encode(messages, tokenizer)
+    return tuple(tokenizer("\n\n".join(message["content"] for message in messages) + "\n\n").input_ids)

@@ -83,13 +83,12 @@ def contenders(recipe: EvalRecipe, where: Path | str) -> list[MethodConfig]:
 
 
 def _check(recipe: EvalRecipe, where: Path | str) -> None:
-    sampling, quality, speed, seeds = recipe.sampling, recipe.quality, recipe.speed, recipe.seeds
+    quality, speed, seeds = recipe.quality, recipe.speed, recipe.seeds
+    try:
+        recipe.sampling.seeded(0).check()
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     rules = [  # key, value, whether it will do, what was expected
-        ("sampling.temperature", sampling.temperature, sampling.temperature >= 0, "0 or more"),
-        ("sampling.top_k", sampling.top_k, sampling.top_k >= 0, "0 (off) or more"),
-        ("sampling.top_p", sampling.top_p, 0 < sampling.top_p <= 1, "above 0, at most 1 (off)"),
-        ("sampling.max_new_tokens", sampling.max_new_tokens, sampling.max_new_tokens >= 1, "1 or more"),
-        ("sampling.stop", sampling.stop, all(sampling.stop), "texts that are not empty"),
         ("seeds", seeds, seeds and len(set(seeds)) == len(seeds), "one seed or more, all different"),
         ("quality.batch", quality.batch, quality.batch >= 1, "1 or more"),
         (

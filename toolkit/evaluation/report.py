@@ -1,5 +1,6 @@
 """What a run leaves behind: results.json, table.md, two pictures, and the tables on the screen."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -9,7 +10,7 @@ from toolkit.evaluation import equality, plots, system, table
 from toolkit.evaluation.equality import Equality, GapOf
 from toolkit.evaluation.files import write_atomic, write_json
 from toolkit.evaluation.outdir import OutDir
-from toolkit.evaluation.plan import Plan
+from toolkit.evaluation.plan import Plan, target_source
 from toolkit.evaluation.records import SCHEMA_VERSION, Record
 from toolkit.evaluation.score import BASELINE, Quality, Speed, inherit, per_correct, quality_summary, speed_summary
 
@@ -21,17 +22,19 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
     speed = speeds(rows, names, quality)
     equal = _equalities(plan, rows)
     notes = _notes(plan, rows, out.sessions, equal)
-    memory = system.peak_label(plan.models.target.device)
+    device = plan.models.target.device
+    memory = system.peak_label(device)
     write_json(
         out.results,
         {
             "schema_version": SCHEMA_VERSION,
             "name": plan.name,
             "recipe": asdict(plan.recipe),
+            "models": plan.models.provenance,
             "methods": {c.name: {**c.config, "lossless": c.lossless} for c in plan.contenders},
             "sessions": out.sessions,  # each with its system: one, unless the run was killed or extended
             "peak_memory": memory,
-            "speed": [asdict(s) for s in speed],
+            "speed": [asdict(s, dict_factory=_finite) for s in speed],
             "quality": [asdict(q) for q in quality],
             "equality": [asdict(e) | {"rate": e.rate, "bugs": e.bugs} for e in equal.values()],
             "notes": notes,
@@ -39,7 +42,8 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
     )
     tables = []
     if speed:
-        tables += [table.speed_table(speed, equal), table.time_table(speed, memory), table.position_table(speed)]
+        tables += [table.speed_table(speed, equal), table.time_table(speed, memory, device.type)]
+        tables.append(table.position_table(speed))
     if quality:
         tables.append(table.quality_table(quality))
     drawn = [each for each in tables if each is not None]
@@ -66,6 +70,11 @@ def qualities(rows: Sequence[Record], names: Sequence[str]) -> list[Quality]:
         return []
     base = quality_summary(by_method[BASELINE], by_method[BASELINE])
     return [quality_summary(by_method[n], by_method[BASELINE]) if n in by_method else inherit(n, base) for n in names]
+
+
+def _finite(items: list[tuple[str, object]]) -> dict[str, object]:
+    """JSON has no NaN: a bound that is not known is null."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in items}
 
 
 def _by_method(rows: Sequence[Record], set_name: str) -> dict[str, list[Record]]:
@@ -103,17 +112,25 @@ def _gaps(plan: Plan) -> GapOf:
 
 def _notes(plan: Plan, rows: Sequence[Record], sessions: Sequence[dict], equal: dict[str, Equality]) -> list[str]:
     """What a reader of the tables has to know about this run."""
-    notes = []
+    name = target_source(plan.models)
+    notes = [f"target {name}: {plan.models.provenance[name]['source']}"]
     failed = sum(not row.ok for row in rows)
     if failed:
         notes.append(
             f"{failed} of {len(rows)} rows failed: status error in records.jsonl. The same command retries them"
         )
     used = {row.session for row in rows if row.set == "speed"}
-    machines = [system.comparable(session["system"]) for session in sessions if session["id"] in used]
+    systems = [session["system"] for session in sessions if session["id"] in used]
+    machines = [system.comparable(each) for each in systems]
     if any(machine != machines[0] for machine in machines):
         notes.append(
             "WARNING: the speed set was timed on several machines (sessions in results.json): compare no times"
+        )
+    versions = system.differing(systems)
+    if versions:
+        notes.append(
+            f"WARNING: the speed set was decoded by several versions of the software: {', '.join(versions)} differ "
+            "between its sessions (in results.json); a new out=DIR decodes all with one"
         )
     if len(plan.recipe.seeds) > 1 and plan.recipe.sampling.temperature == 0:
         notes.append("temperature 0: seeds repeat the same texts; intervals count prompts, not seeds")

@@ -46,6 +46,8 @@ class Speed:
     peak_memory: int | None = None
     seconds_per_correct: float | None = None
     apart: int = 0  # blocks that the baseline decoded in another session, so not side by side
+    blocks: int = 0  # behind the speedup; seeds and repeats of a block count once
+    unpaired: int = 0  # rows that ran and are not in the speedup: the baseline has no such batch
 
 
 @dataclass
@@ -74,6 +76,7 @@ def speed_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Speed:
     tokens = sum(row.n_tokens for row in ok)
     accepted_at, reached_at = _add(r.accepted_at for r in ok), _add(r.reached_at for r in ok)
     is_baseline = rows[0].method == BASELINE
+    compared = [] if is_baseline else pairs(rows, baseline)
     return Speed(
         method=rows[0].method,
         lossless=all(row.lossless for row in rows),
@@ -84,7 +87,7 @@ def speed_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Speed:
         tokens=tokens,
         seconds=seconds,
         tokens_per_second=_over(tokens, seconds),
-        speedup=None if is_baseline else speedup(pairs(rows, baseline)),
+        speedup=speedup(compared),
         rounds=total["rounds"],
         drafts=total["drafts"],
         proposed=total["proposed"],
@@ -99,18 +102,18 @@ def speed_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Speed:
         round_seconds=_over(seconds - sum(b.times["prefill"] for b in batches), sum(b.rounds for b in batches)),
         peak_memory=max((row.peak_memory for row in ok if row.peak_memory), default=None),
         apart=_apart(rows, baseline),
+        blocks=len(compared),
+        unpaired=0 if is_baseline else _unpaired(rows, baseline),
     )
 
 
 def pairs(rows: Iterable[Record], baseline: Iterable[Record]) -> list[Pair]:
-    """Blocks that both decoded without an error, summed over seeds and repeats (which are no independent prompts)."""
+    """Blocks that both decoded alike, summed over seeds and repeats (which are no independent prompts)."""
     mine, theirs = _by_block(rows), _by_block(baseline)
     sums: dict[int, list[Pair]] = defaultdict(list)
     for key in sorted(mine.keys() & theirs.keys()):
-        ours, base = mine[key], theirs[key]
-        whole = {row.prompt_id for row in ours} == {row.prompt_id for row in base}
-        if whole and all(row.ok for row in ours + base):
-            sums[key[0]].append(Pair(*_tokens_and_seconds(ours), *_tokens_and_seconds(base)))
+        if _alike(mine[key], theirs[key]):
+            sums[key[0]].append(Pair(*_tokens_and_seconds(mine[key]), *_tokens_and_seconds(theirs[key])))
     return [
         Pair(
             sum(p.tokens for p in block),
@@ -171,6 +174,18 @@ def _by_block(rows: Iterable[Record]) -> dict[tuple[int, int, int], list[Record]
     for row in rows:
         blocks[row.block, row.seed, row.repeat].append(row)
     return blocks
+
+
+def _alike(ours: Sequence[Record], base: Sequence[Record]) -> bool:
+    """No error, the same prompts, as many of them at once: a batch retried one by one compares with none."""
+    batches = [{(row.prompt_id, row.batch) for row in side} for side in (ours, base)]
+    return batches[0] == batches[1] and all(row.ok for row in (*ours, *base))
+
+
+def _unpaired(rows: Iterable[Record], baseline: Iterable[Record]) -> int:
+    theirs = _by_block(baseline)
+    left_out = (block for key, block in _by_block(rows).items() if not _alike(block, theirs.get(key, [])))
+    return sum(row.ok for block in left_out for row in block)
 
 
 def _apart(rows: Iterable[Record], baseline: Iterable[Record]) -> int:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 2000
+FEWEST_BLOCKS = 5  # resampling fewer says nothing of the prompts that were not drawn
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 95% bounds."""
+    """An estimate and its 95% bounds; bounds that are NaN are not known."""
 
     value: float
     low: float
@@ -43,13 +44,19 @@ def wilson(share: float, n: int, z: float = 1.959964) -> Interval:
 
 
 def speedup(pairs: Sequence[Pair], resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
-    """Method tokens/s over baseline tokens/s: a ratio of sums, resampled by block. None without a block."""
+    """Method tokens/s over baseline tokens/s: a ratio of sums, resampled by block.
+
+    None without a block; no bounds (NaN) below `FEWEST_BLOCKS`.
+    """
     if not pairs:
         return None
     table = np.array([[p.tokens, p.seconds, p.base_tokens, p.base_seconds] for p in pairs], dtype=np.float64)
+    value = float(_ratio(table.sum(axis=0)))
+    if len(pairs) < FEWEST_BLOCKS:
+        return Interval(value, math.nan, math.nan)
     picks = np.random.default_rng(seed).integers(len(pairs), size=(resamples, len(pairs)))
     low, high = np.quantile(_ratio(table[picks].sum(axis=1)), [0.025, 0.975])
-    return Interval(float(_ratio(table.sum(axis=0))), float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a run ran on: versions, processor, git state. Once a run, and nothing that names the user or the host.
 
-Times of two sessions can be compared where `comparable` says the same of both.
+Times of two sessions can be compared where `comparable` says the same of both and no `SOFTWARE` differs.
 """
 
 import importlib.metadata
@@ -8,16 +8,24 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]  # the repository, when the library runs from one
 
+SOFTWARE = ("torch", "transformers", "git_sha")  # what decodes: another version of it is another method
+
 
 def comparable(metadata: dict[str, object]) -> list[object]:
     """What must be equal for times to be compared."""
     return [metadata[key] for key in ("cpu", "gpu", "threads")]
+
+
+def differing(systems: Sequence[dict[str, object]]) -> list[str]:
+    """The software that is not the same in all of these sessions' metadata."""
+    return [key for key in SOFTWARE if len({system[key] for system in systems}) > 1]
 
 
 def metadata() -> dict[str, object]:

@@ -4,8 +4,10 @@ Each states its set, its number of prompts and what must be known to read it. No
 seconds per correct answer, whose column says so. Built once as text, then drawn by rich or written as Markdown.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -14,6 +16,7 @@ from rich.text import Text
 
 from toolkit.evaluation.equality import Equality
 from toolkit.evaluation.score import BASELINE, PHASES, Quality, Speed
+from toolkit.evaluation.stats import FEWEST_BLOCKS
 
 WIDTH = 120
 NONE = "–"
@@ -52,7 +55,8 @@ def speed_table(speeds: Sequence[Speed], equality: dict[str, Equality]) -> Table
     return Table(title, columns, rows, notes + speed_warnings(speeds))
 
 
-def time_table(speeds: Sequence[Speed], memory: str) -> Table:
+def time_table(speeds: Sequence[Speed], memory: str, device: str) -> Table:
+    """`memory`: what the peak is of; `device`: the target's, `cpu` or `cuda`."""
     columns = ["method", *PHASES, "first token ms", "ms/round", "peak MiB"]
     rows = [
         [
@@ -64,7 +68,13 @@ def time_table(speeds: Sequence[Speed], memory: str) -> Table:
         ]
         for s in speeds
     ]
-    return Table(f"Where the time goes (speed set, {_count(speeds)})", columns, rows, [f"peak: {memory}"])
+    notes = [f"peak: {memory}"]
+    if device == "cuda":
+        notes.append(
+            "on CUDA prefill, draft and host are the time to launch their work, not to do it: the loop waits for the "
+            "device once a round, in verify, which holds what the others left running. Totals are right"
+        )
+    return Table(f"Where the time goes (speed set, {_count(speeds)})", columns, rows, notes)
 
 
 def position_table(speeds: Sequence[Speed], positions: int = 8) -> Table | None:
@@ -123,6 +133,16 @@ def speed_warnings(speeds: Sequence[Speed]) -> list[str]:
                 f"{s.method}: {s.apart} of its blocks were timed in another session than the baseline's (the run was "
                 "killed or extended); a new out=DIR times all side by side"
             )
+        if s.unpaired:
+            notes.append(
+                f"{s.method}: {s.unpaired} of its rows are not in the speedup, as their batch failed in part or was "
+                "decoded at another size than the baseline's"
+            )
+    few = [s for s in speeds if 0 < s.blocks < FEWEST_BLOCKS]
+    for blocks, group in groupby(sorted(few, key=lambda s: s.blocks), key=lambda s: s.blocks):
+        names = ", ".join(s.method for s in group)
+        count = "1 block" if blocks == 1 else f"{blocks} blocks"
+        notes.append(f"{names}: {count}: too few for an interval ({FEWEST_BLOCKS} or more)")
     return notes
 
 
@@ -168,7 +188,10 @@ def _speedup(speed: Speed) -> str:
     if speed.method == BASELINE:
         return "1.00x"
     interval = speed.speedup
-    return NONE if interval is None else f"{interval.value:.2f}x [{interval.low:.2f}, {interval.high:.2f}]"
+    if interval is None:
+        return NONE
+    bounds = NONE if math.isnan(interval.low) else f"{interval.low:.2f}, {interval.high:.2f}"
+    return f"{interval.value:.2f}x [{bounds}]"
 
 
 def _accuracy(quality: Quality) -> str:

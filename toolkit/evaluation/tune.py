@@ -29,19 +29,20 @@ class Choice:
     predicted: float
 
 
-def best_ngram(batches: Sequence[Sequence[Text]], cost: dict[int, float]) -> Choice:
-    """The window whose predicted time for the batches, each decoded as one, is least.
+def best_ngram(batches: Sequence[Sequence[Text]], cost: dict[int, float], shortest: Sequence[int] = SHORTEST) -> Choice:
+    """The window and minimum match whose predicted time for the batches, each decoded as one, is least.
 
-    cost: milliseconds of a forward of 1, 2, ... tokens a row at that batch; a width between two is interpolated.
+    shortest: the minimum matches to try. cost: milliseconds of a forward of 1, 2, ... tokens a row at that batch; a
+    width between two is interpolated.
     """
     known = sorted(cost)
     plain = sum(cost[1] * max(len(answer) for _, answer in batch) for batch in batches)
     choices = []
-    for shortest in SHORTEST:
+    for minimum in shortest:
         for k in WINDOWS:
-            widths = [width for batch in batches for width in _widths(batch, k, shortest)]
+            widths = [width for batch in batches for width in _widths(batch, k, minimum)]
             spent = np.interp(widths, known, [cost[width] for width in known]).sum()
-            choices.append(Choice(k, shortest, LONGEST, float(plain / spent)))
+            choices.append(Choice(k, minimum, LONGEST, float(plain / spent)))
     return max(choices, key=lambda choice: choice.predicted)
 
 

@@ -15,6 +15,7 @@ from toolkit.engine.rng import Purpose
 from toolkit.engine.runner import Output, Runner
 from toolkit.engine.sampling import draw, warp
 from toolkit.engine.types import Batch, Draft, DraftView, LengthPolicy, Notes, TargetView, Verdict, Wants
+from toolkit.errors import UserError
 from toolkit.hub import ModelConfig, Models
 
 
@@ -32,6 +33,12 @@ class DraftModel:
         self._state = frozenset({runner.n_layers})  # the state after the final norm, for policies that read it
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
+        longest = int((batch.lengths + batch.room).max())
+        if longest > self.runner.max_length:
+            raise UserError(
+                f"draft {self.runner.name} has {self.runner.max_length} positions, too few for {longest} tokens; "
+                "lower max_new_tokens, shorten the prompt, or take a draft with a longer context"
+            )
         self.cache = self.runner.cache(len(batch), capacity)
         self.fed = batch.lengths - 1  # [B] committed tokens whose KV the cache holds
         width = int(self.fed.max())
@@ -66,7 +73,6 @@ class DraftModel:
             live = live & ~torch.isin(token, batch.eos) & (room > depth + 2)
             if depth + 1 < limit:
                 output = self._feed(token[:, None], batch.lengths + depth)
-        self._steps = len(tokens)
         if not tokens:
             return Draft.empty(batch)
         return Draft(
@@ -80,10 +86,10 @@ class DraftModel:
     def commit(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
         if draft.tokens.shape[1] == 0:
             return
-        # Of an accepted window the last drafted token was sampled but never fed. `fed` then counts the pending
-        # token and the accepted ones that were fed; only then do the tokens of this round follow.
+        # `fed` ends with the token that was pending. Accepted candidates follow it, but a window's last one was
+        # sampled and never fed.
         accepted = verdict.accepted.cpu().numpy()
-        self.fed = self._began + np.minimum(accepted, self._steps - 1)
+        self.fed = self.fed + np.minimum(accepted, draft.tokens.shape[1] - 1)
 
     def keep(self, rows: Tensor) -> None:
         self.cache.keep(rows)
@@ -91,10 +97,10 @@ class DraftModel:
 
     def _catch_up(self, batch: Batch) -> Output:
         """Feed what the cache lacks of the committed text, the same number of tokens in every row."""
-        self._began = batch.lengths
         behind = int((batch.lengths - self.fed).max())
         start = batch.lengths - behind
         slots = torch.from_numpy(start[:, None] + np.arange(behind)).to(batch.device)
+        self.fed = batch.lengths
         return self._feed(batch.tokens.gather(1, slots), start)
 
     def _feed(self, tokens: Tensor, start: np.ndarray) -> Output:
