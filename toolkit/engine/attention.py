@@ -16,7 +16,11 @@ from toolkit.engine.cache import SlotCache
 from toolkit.errors import UserError
 
 NAME = "slots"
-_HARMLESS = {"dropout", "position_ids", "use_cache", "logits_to_keep"}  # passed along, of no effect in inference
+# Passed along by one model or version or another, and of no effect in inference over a SlotCache
+_HARMLESS = {
+    "cache_position", "dropout", "is_causal", "logits_to_keep", "output_attentions", "output_hidden_states",
+    "position_ids", "use_cache",
+}  # fmt: skip
 _LONGEST_WINDOW = 16
 
 

@@ -7,12 +7,10 @@ behind the last whole repeat. Time is wall-clock for the whole call, prefill inc
 
 import argparse
 import dataclasses
-import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,8 @@ from toolkit import config, methods
 from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
 from toolkit.evaluation import costs, system, tune
+from toolkit.evaluation.bench_result import BATCH, figures, show
+from toolkit.evaluation.bench_state import Pass, State, identity, load, save
 from toolkit.evaluation.files import write_json
 from toolkit.evaluation.peers import Transformers
 from toolkit.evaluation.progress import Bar
@@ -30,18 +30,8 @@ from toolkit.hub import ModelConfig, Models
 from toolkit.methods import MethodConfig
 
 RECIPE = "recipes/eval/bench.yaml"
-BATCH = 8
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 BATCH_WIDTHS = (1, 2, 3, 4, 5, 7, 9, 13)
-RATIOS = {  # name -> (contestant, the one it is compared with)
-    "ar_vs_generate": ("ar", "generate"),
-    "ngram_vs_ar": ("ngram", "ar"),
-    "ngram_vs_prompt_lookup": ("ngram", "prompt_lookup"),
-    "draft_vs_assisted": ("draft", "assisted"),
-    "draft_vs_ar": ("draft", "ar"),
-    "batch8_over_1": ("ar_batch8", "ar"),
-    "ngram_batch8_vs_ar_batch8": ("ngram_batch8", "ar_batch8"),
-}
 
 
 @dataclass
@@ -69,28 +59,6 @@ class Contestant:
     decode: Decode
     batch: int = 1
     greedy_only: bool = False
-
-
-@dataclass
-class Pass:
-    """One contestant over the prompts, once."""
-
-    tokens: int = 0
-    seconds: float = 0.0
-    texts: list[list[int]] = field(default_factory=list)
-
-    @property
-    def rate(self) -> float:
-        return self.tokens / self.seconds
-
-
-@dataclass
-class State:
-    """What a bench has found so far; saved after each repeat."""
-
-    curve: dict[str, dict[int, float]]  # whose forwards -> tokens -> milliseconds
-    tuned: dict[str, tune.Choice]  # n-gram contestant -> its window
-    repeats: list[dict[str, dict[str, Pass]]] = field(default_factory=list)  # of mode -> contestant -> pass
 
 
 def main(argv: list[str]) -> int:
@@ -136,7 +104,8 @@ def run(recipe: BenchRecipe) -> dict[str, Any]:
     peer = Transformers.load(recipe.target, recipe.draft, recipe.window)
     Path(recipe.out).parent.mkdir(parents=True, exist_ok=True)
     partial = Path(recipe.out).with_suffix(".partial.json")
-    state = _resume(partial, recipe)
+    whose = identity(recipe, system.metadata())
+    state = load(partial, whose)
     if state is None:
         curve = _curves(recipe, models, peer)
         state = State(curve, _tune(recipe, models, others, curve))
@@ -152,11 +121,19 @@ def run(recipe: BenchRecipe) -> dict[str, Any]:
             with Bar(f"bench {mode}, repeat {repeat + 1}/{recipe.repeats}", len(prompts)) as bar:
                 passes[mode] = _pass(contestants, prompts, dataclasses.replace(sampling, seed=repeat), bar)
         state.repeats.append(passes)
-        write_json(partial, {**_identity(recipe), "state": dataclasses.asdict(state)})
-    result = _result(recipe, state)
+        save(partial, whose, state)
+    settings = {"prompt_lookup_num_tokens": peer.lookup, "num_assistant_tokens": recipe.window}
+    result = {
+        **whose,
+        "repeats": len(state.repeats),
+        "models": models.provenance,
+        **figures(state),
+        "peer_settings": {**settings, "everything_else": "defaults of transformers"},
+    }
     write_json(Path(recipe.out), result)
     partial.unlink()
-    _print(result, recipe.out)
+    show(result)
+    print(f"written: {recipe.out}")
     return result
 
 
@@ -250,77 +227,3 @@ def _pass(contestants: dict[str, Contestant], prompts: list[Prompt], sampling: S
                 passes[name].texts += texts
         bar.advance(1, "")
     return {name: one for name, one in passes.items() if one.tokens}
-
-
-def _identity(recipe: BenchRecipe) -> dict[str, Any]:
-    return json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), "system": system.metadata()}))
-
-
-def _resume(partial: Path, recipe: BenchRecipe) -> State | None:
-    """What an interrupted bench of the same recipe on the same machine had done; another one is not mixed in."""
-    if not partial.exists():
-        return None
-    saved = json.loads(partial.read_text())
-    state = saved.pop("state")
-    if saved != _identity(recipe):
-        print(f"bench: {partial} is of another recipe, machine or version; starting afresh", file=sys.stderr)
-        return None
-    return State(
-        curve={name: {int(width): ms for width, ms in row.items()} for name, row in state["curve"].items()},
-        tuned={name: tune.Choice(**choice) for name, choice in state["tuned"].items()},
-        repeats=[
-            {mode: {name: Pass(**one) for name, one in passes.items()} for mode, passes in repeat.items()}
-            for repeat in state["repeats"]
-        ],
-    )
-
-
-def _result(recipe: BenchRecipe, state: State) -> dict[str, Any]:
-    passes = {mode: [repeat[mode] for repeat in state.repeats] for mode in state.repeats[0]}
-    ratios = {
-        mode: {
-            name: _spread([one[a].rate / one[b].rate for one in repeats])
-            for name, (a, b) in RATIOS.items()
-            if a in repeats[0] and b in repeats[0]
-        }
-        for mode, repeats in passes.items()
-    }
-    first = passes["greedy"][0]
-    same = {name: _equal(one.texts, first["ar"].texts) for name, one in first.items()}
-    return {
-        "recipe": dataclasses.asdict(recipe),
-        "system": system.metadata(),
-        "ratios": {name: spread["median"] for name, spread in ratios["greedy"].items()}
-        | {"verify5_over_1": state.curve["ours"][5] / state.curve["ours"][1]},
-        "spread": ratios,
-        "tokens_per_second": {
-            mode: {name: _spread([one[name].rate for one in repeats]) for name in repeats[0]}
-            for mode, repeats in passes.items()
-        },
-        "tokens": {name: one.tokens for name, one in first.items()},
-        "texts_equal_to_ours_ar": same,
-        "cost_ms": state.curve,
-        "tuned": {name: vars(choice) for name, choice in state.tuned.items()},
-        "peer_settings": {
-            "prompt_lookup_num_tokens": state.tuned["prompt_lookup"].k,
-            "num_assistant_tokens": recipe.window,
-            "everything_else": "defaults of transformers",
-        },
-    }
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def _equal(texts: list[list[int]], baseline: list[list[int]]) -> float:
-    """Share of greedy texts that equal ours token for token (both stop at EOS; near-ties can differ)."""
-    return sum(a == b for a, b in zip(texts, baseline, strict=False)) / len(texts)
-
-
-def _print(result: dict[str, Any], out: str) -> None:
-    for name, value in result["ratios"].items():
-        spread = result["spread"]["greedy"].get(name)
-        around = f"  ({spread['min']:.2f} to {spread['max']:.2f})" if spread else ""
-        print(f"{name:28s} {value:5.2f}{around}")
-    print(f"written: {out}")
