@@ -82,8 +82,10 @@ def lookup(text: np.ndarray, limit: int, shortest: int, longest: int) -> np.ndar
 
 def _until_eos(window: np.ndarray, eos: list[int]) -> np.ndarray:
     """Nothing is proposed after an EOS: it would be thrown away."""
-    ends = np.flatnonzero(np.isin(window, eos))
-    return window if len(ends) == 0 else window[: ends[0] + 1]
+    for place, token in enumerate(window.tolist()):
+        if token in eos:
+            return window[: place + 1]
+    return window
 
 
 def build(config: Config, models: Models) -> NGram:
