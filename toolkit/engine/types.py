@@ -129,7 +129,7 @@ class Draft:
     valid: Tensor  # [B, N] bool, a prefix of each row: rows are ragged
     onehot: Tensor  # [B] bool: this row's q is one-hot (prompt lookup, greedy); its logq is not read
     logq: Tensor | None = None  # [B, N, V] warped, in target ids; None when all rows are one-hot
-    notes: Notes = field(default_factory=dict)  # [B, N, ...] by name; the trace stores them
+    notes: Notes = field(default_factory=dict)  # [B, N, ...] by name, from the length policy
 
     @staticmethod
     def empty(batch: Batch) -> "Draft":
