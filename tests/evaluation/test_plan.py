@@ -74,7 +74,7 @@ def test_the_weights_are_in_the_keys():
 
 def test_a_revision_has_weights_of_its_own():
     models = Models(ModelConfig(TINY, revision="r1"))
-    assert planning.target_source(models) == f"{TINY}@r1"
+    assert models.config.label == f"{TINY}@r1"
     draft = {"name": "target", "draft_from": {"layers": [0]}}
     assert weights(models, {"type": "draft_model", "model": draft}).keys() == {f"{TINY}@r1"}
     assert weights(models, {"type": "draft_model", "model": draft | {"revision": "r2"}}).keys() == {f"{TINY}@r2"}

@@ -1,18 +1,5 @@
-"""Writing so that a reader never sees half a file: beside it first, then renamed over it."""
+"""The atomic writes of `toolkit.files`, under the name that this package's modules import."""
 
-import json
-import os
-from pathlib import Path
+from toolkit.files import write_atomic, write_json
 
-
-def write_atomic(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def write_json(path: Path, value: object) -> None:
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+__all__ = ["write_atomic", "write_json"]

@@ -29,7 +29,7 @@ class Transformers:
     def load(target: ModelConfig, draft: ModelConfig, window: int) -> "Transformers":
         model, _ = hub.load_hf(target)
         if draft.name != hub.TARGET:
-            small, _ = hub.load_hf(draft)
+            small, _ = hub.load_hf(draft, target)
         elif draft.draft_from is not None:
             small = prune.pruned(model, draft.draft_from.layers, target.name)
         else:

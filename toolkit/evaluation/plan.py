@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from toolkit import methods
+from toolkit.config import parse
 from toolkit.errors import UserError
 from toolkit.evaluation.measure import Block, Contender, Setting, resume_key
 from toolkit.evaluation.outdir import Identity
@@ -11,7 +12,8 @@ from toolkit.evaluation.prompts import Prompt
 from toolkit.evaluation.recipe import EvalRecipe
 from toolkit.evaluation.records import Item, Record, RecordFile
 from toolkit.evaluation.score import BASELINE
-from toolkit.hub import TARGET, ModelConfig, Models
+from toolkit.hub import ModelConfig, Models
+from toolkit.loading import spelled_out
 from toolkit.methods import MethodConfig
 
 
@@ -100,7 +102,7 @@ def contender(method: MethodConfig, models: Models, recipe: EvalRecipe) -> Conte
     """
     decoder = methods.decoder(method, models)
     pieces = {key: value for key, value in asdict(method).items() if key != "name"}
-    drafts = sorted({_source_key(draft, models) for draft in _drafts(pieces)})
+    drafts = sorted({spelled_out(draft, models.config).label for draft in _drafts(pieces)})
     pieces["weights"] = {draft: models.provenance[draft]["fingerprint"] for draft in drafts}
     return Contender(method.name, pieces, decoder, decoder.accept.lossless(recipe.sampling.seeded(0)))
 
@@ -110,7 +112,7 @@ def setting(recipe: EvalRecipe, models: Models, session: str, task: object) -> S
     target = {**asdict(models.config), "dtype": str(models.target.dtype), "device": models.target.device.type}
     common = {
         "target": target,
-        "weights": models.provenance[target_source(models)]["fingerprint"],
+        "weights": models.provenance[models.config.label]["fingerprint"],
         "vocab": models.target.vocab,
         "sampling": asdict(recipe.sampling),
         "chat_template": recipe.chat_template,
@@ -118,23 +120,11 @@ def setting(recipe: EvalRecipe, models: Models, session: str, task: object) -> S
     return Setting(task, recipe.sampling, common, recipe.speed.batch, session)
 
 
-def target_source(models: Models) -> str:
-    """The target's key in `models.provenance`."""
-    return _source_key(asdict(models.config), models)
-
-
-def _source_key(model: dict, models: Models) -> str:
-    name, revision = model["name"], model["revision"]
-    if name == TARGET:  # what it leaves open is the target's
-        name, revision = models.config.name, revision or models.config.revision
-    return f"{name}@{revision}" if revision else name
-
-
-def _drafts(pieces: dict[str, dict]) -> list[dict]:
-    """The models in a method's pieces: the options that are a ModelConfig, spelled out as `resolve` does."""
+def _drafts(pieces: dict[str, dict]) -> list[ModelConfig]:
+    """The models in a method's pieces: the options that were a ModelConfig."""
     keys = {field.name for field in fields(ModelConfig)}
     options = [option for piece in pieces.values() for option in piece.values()]
-    return [option for option in options if isinstance(option, dict) and option.keys() == keys]
+    return [parse(ModelConfig, o, "draft") for o in options if isinstance(o, dict) and o.keys() == keys]
 
 
 def item(contender: Contender, prompt: Prompt, block: Block) -> Item:

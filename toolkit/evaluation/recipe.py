@@ -4,11 +4,12 @@ Plain autoregression (`baseline`) always runs first, whether the recipe lists it
 to compare with.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolkit import config, methods
+from toolkit import artifact, config, methods
 from toolkit.engine.types import Sampling
 from toolkit.errors import UserError
 from toolkit.evaluation.score import BASELINE
@@ -52,6 +53,7 @@ class SpeedConfig:
 class EvalRecipe:
     target: ModelConfig
     task: Any  # a piece: its name, or a mapping with its type and options
+    use: list[str] = field(default_factory=list)  # artifacts that the target takes in: directories of LoRA adapters
     methods: list[Any] = field(default_factory=list)  # names of recipes/eval/methods, or mappings with a name
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -67,6 +69,26 @@ def load(path: Path | str, overrides: list[str]) -> EvalRecipe:
     recipe = config.load(EvalRecipe, path, overrides)
     _check(recipe, path)
     return recipe
+
+
+def with_artifacts(recipe: EvalRecipe, where: Path | str) -> EvalRecipe:
+    """The recipe with the artifacts of `use` among its target's adapters, each checked to be one of a target."""
+    for name in recipe.use:
+        manifest = artifact.read(Path(name).expanduser())
+        if manifest.kind == "lora" and "target" in manifest.provides:
+            continue
+        slots = ", ".join(manifest.provides)
+        ways = {
+            "draft": f"a draft goes into a method: proposer: {{type: draft_model, model: {name}}}",
+            "target": f"a whole model is named itself: target: {name}",
+        }
+        how = "; ".join(ways[slot] for slot in manifest.provides if slot in ways)
+        raise UserError(
+            f"{where}: key 'use': {name} is of kind '{manifest.kind}' and provides: {slots or 'nothing'}. Expected a "
+            f"LoRA that provides target{'; ' + how if how else ''}."
+        )
+    adapters = [*recipe.target.adapters, *recipe.use]
+    return dataclasses.replace(recipe, target=dataclasses.replace(recipe.target, adapters=adapters))
 
 
 def contenders(recipe: EvalRecipe, where: Path | str) -> list[MethodConfig]:

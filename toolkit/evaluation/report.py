@@ -10,7 +10,7 @@ from toolkit.evaluation import equality, plots, system, table
 from toolkit.evaluation.equality import Equality, GapOf
 from toolkit.evaluation.files import write_atomic, write_json
 from toolkit.evaluation.outdir import OutDir
-from toolkit.evaluation.plan import Plan, target_source
+from toolkit.evaluation.plan import Plan
 from toolkit.evaluation.records import SCHEMA_VERSION, Record
 from toolkit.evaluation.score import BASELINE, Quality, Speed, inherit, per_correct, quality_summary, speed_summary
 
@@ -112,7 +112,7 @@ def _gaps(plan: Plan) -> GapOf:
 
 def _notes(plan: Plan, rows: Sequence[Record], sessions: Sequence[dict], equal: dict[str, Equality]) -> list[str]:
     """What a reader of the tables has to know about this run."""
-    name = target_source(plan.models)
+    name = plan.models.config.label
     notes = [f"target {name}: {plan.models.provenance[name]['source']}"]
     failed = sum(not row.ok for row in rows)
     if failed:

@@ -52,6 +52,7 @@ def evaluate(recipe: EvalRecipe, source: str) -> int:
     """Run a recipe -> 0, or 1 when some method got through no prompt at all. `source`: how the user named it."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
+    recipe = recipes.with_artifacts(recipe, source)
     chosen = recipes.contenders(recipe, source)
     module, options = config.piece("tasks", recipe.task, f"{source}: task")
     task = module.build(options)

@@ -6,14 +6,13 @@ Times of two sessions can be compared where `comparable` says the same of both a
 import importlib.metadata
 import platform
 import resource
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]  # the repository, when the library runs from one
+from toolkit import version
 
 SOFTWARE = ("torch", "transformers", "git_sha")  # what decodes: another version of it is another method
 
@@ -30,20 +29,19 @@ def differing(systems: Sequence[dict[str, object]]) -> list[str]:
 
 def metadata() -> dict[str, object]:
     """Processor, accelerator, versions and git state."""
-    repository = (ROOT / ".git").exists()  # an installed package must not report the repository around its environment
-    status = _run("git", "status", "--porcelain") if repository else None
+    code = version.code()
     return {
         "cpu": _cpu(),
         "gpu": _gpu(),
         "threads": torch.get_num_threads(),
-        "gpu_driver": _run("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+        "gpu_driver": version.output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "cuda_runtime": torch.version.cuda,
         "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": importlib.metadata.version("transformers"),
-        "git_sha": _run("git", "rev-parse", "HEAD") if repository else None,
-        "git_dirty": None if status is None else bool(status),
+        "git_sha": code["commit"],
+        "git_dirty": code["dirty"],
     }
 
 
@@ -77,12 +75,3 @@ def _cpu() -> str:
 
 def _gpu() -> str:
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-
-
-def _run(*command: str) -> str | None:
-    """A program's output; None where there is no such program or it refuses (no repository, no GPU)."""
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,235 @@
+"""From a ModelConfig to a Hugging Face model: found, read, adapters merged, pruned; and where it all came from.
+
+A name may be an artifact. A LoRA then means the model that its manifest names as `base`, with the LoRA merged into it:
+into the pruned model, where the base is one (`draft_from`). A ModelConfig's own `adapters` are merged before pruning.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from toolkit import adapters, artifact, binding, prune, sources, tiny
+from toolkit.artifact import Manifest
+from toolkit.binding import Identity
+from toolkit.config import parse
+from toolkit.errors import UserError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TARGET = "target"  # the name that stands for the recipe's target
+
+
+@dataclass(frozen=True)
+class DraftFrom:
+    """A draft made of these layers of the model named."""
+
+    layers: list[int]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model in a recipe. A bare string is its name."""
+
+    name: str  # a path, a hub name, smollm2-135m, tiny-random:<family>[:seed], or `target` in a piece
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, bfloat16 on CUDA
+    device: str = "auto"  # auto: CUDA where there is one
+    quant: Literal["none", "8bit", "4bit"] = "none"
+    revision: str | None = None
+    draft_from: DraftFrom | None = None
+    adapters: list[str] = field(default_factory=list)  # PEFT LoRA directories, merged in this order, before draft_from
+
+    @property
+    def label(self) -> str:
+        """The weights by name: what results list them under."""
+        revision = f"@{self.revision}" if self.revision else ""
+        return " + ".join([self.name + revision, *self.adapters])
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model's weights come from."""
+
+    name: str
+    source: str  # in words
+    fingerprint: str  # SHA-256 of the weights before any adapter
+    adapters: tuple[str, ...] = ()  # the digests of those merged into them
+
+    def provenance(self) -> dict[str, str]:
+        """The fingerprint that rows are filed under: another adapter makes another model."""
+        if not self.adapters:
+            return {"source": self.source, "fingerprint": self.fingerprint}
+        whole = hashlib.sha256(" ".join((self.fingerprint, *self.adapters)).encode())
+        return {"source": self.source, "fingerprint": whole.hexdigest()}
+
+    def identity(self, tokenizer: PreTrainedTokenizerBase) -> Identity:
+        """What an artifact that is trained with this model is bound to."""
+        name = binding.repository(self.name) or self.name
+        hashed = binding.tokenizer_hash(tokenizer)
+        return {"name": name, "fingerprint": self.fingerprint, "tokenizer": hashed, "adapters": list(self.adapters)}
+
+
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, Origin]
+
+
+def spelled_out(config: ModelConfig, target: ModelConfig) -> ModelConfig:
+    """`name: target` is the target's own config with whatever the draft's says differently."""
+    if config.name != TARGET:
+        return config
+    default, given = vars(ModelConfig(TARGET)), vars(config)
+    changed = {key: value for key, value in given.items() if value != default[key]}
+    return dataclasses.replace(target, **changed | {"name": target.name})
+
+
+def load(config: ModelConfig, target: ModelConfig | None) -> Loaded:
+    """The model in eval mode, its tokenizer and its origin. `target`: what `target` means in a manifest's base."""
+    needs = "draft_from" if config.draft_from else "adapters" if config.adapters else None
+    if needs and config.quant != "none":
+        raise UserError(f"model '{config.name}': {needs} needs quant: none, got {config.quant}.")
+    if adapters.is_adapter(Path(config.name).expanduser()):
+        model, tokenizer, origin = _adapted(config, target)
+    else:
+        model, tokenizer, origin = _read(config)
+    for name in config.adapters:
+        directory, manifest = adapters.read(name)
+        adapters.check_base(directory, manifest, origin.identity(tokenizer))
+        model, origin = _merged(model, origin, directory)
+    if config.draft_from:
+        model = prune.pruned(model, config.draft_from.layers, config.name)
+    return model.eval(), tokenizer, origin
+
+
+def identify(config: ModelConfig) -> Identity:
+    """What an artifact that is trained for this model is bound to; the weights are not loaded."""
+    directory = Path(config.name).expanduser()
+    if adapters.is_adapter(directory):
+        _, manifest = adapters.read(config.name)
+        if manifest is not None:
+            base = identify(parse(ModelConfig, manifest.base, f"{directory / artifact.MANIFEST}: key 'base'"))
+            return base | {"adapters": [*base["adapters"], artifact.digest(directory), *_digests(config)]}
+    if config.name.startswith(tiny.PREFIX):
+        tokenizer, origin = tiny.byte_tokenizer(), _seeded(config)
+    else:
+        source = sources.resolve(config.name, config.revision)
+        tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False)
+        origin = Origin(config.name, source.how, source.fingerprint())
+    return dataclasses.replace(origin, adapters=tuple(_digests(config))).identity(tokenizer)
+
+
+def _digests(config: ModelConfig) -> list[str]:
+    return [artifact.digest(adapters.read(name)[0]) for name in config.adapters]
+
+
+def _seeded(config: ModelConfig) -> Origin:
+    return Origin(config.name, "seeded", hashlib.sha256(config.name.encode()).hexdigest())
+
+
+def _read(config: ModelConfig) -> Loaded:
+    """The model of this name as it is."""
+    device = _device(config)
+    automatic = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = _DTYPES.get(config.dtype, automatic)
+    if config.name.startswith(tiny.PREFIX):
+        model, tokenizer = tiny.build(config.name)
+        model = model.to(dtype)
+        origin = _seeded(config)
+    else:
+        source = sources.resolve(config.name, config.revision)
+        sources.say(f"{config.name} from {source.how}: {source.path}")
+        if source.how == "path" and (source.path / artifact.MANIFEST).is_file():
+            artifact.verify(source.path)
+        model, tokenizer = _from_directory(source.path, config, dtype, device)
+        origin = Origin(config.name, source.how, source.fingerprint())
+    if config.quant == "none":  # a quantised model is on its device already
+        model = model.to(device)
+    return model, tokenizer, origin
+
+
+def _adapted(config: ModelConfig, target: ModelConfig | None) -> Loaded:
+    """The model that a LoRA artifact names in its manifest, with the LoRA merged into it."""
+    directory, manifest = adapters.read(config.name)
+    if manifest is None:
+        raise UserError(
+            f"model '{config.name}': a LoRA without {artifact.MANIFEST}, which would name its model. "
+            f"Write {{name: MODEL, adapters: ['{config.name}']}} instead."
+        )
+    if config.quant != "none":
+        raise UserError(f"model '{config.name}': a LoRA is merged, which needs quant: none, got {config.quant}.")
+    base = _base(config, manifest, target)
+    model, tokenizer, origin = load(base, target)
+    if "target" in manifest.provides:
+        adapters.check_base(directory, manifest, origin.identity(tokenizer))
+    model, origin = _merged(model, origin, directory)
+    return model, tokenizer, origin
+
+
+def _base(config: ModelConfig, manifest: Manifest, target: ModelConfig | None) -> ModelConfig:
+    """The manifest's `base`, on the device and in the dtype that the recipe asks for."""
+    where = Path(config.name) / artifact.MANIFEST
+    base = parse(ModelConfig, manifest.base, f"{where}: key 'base'")
+    if base.name == TARGET:
+        if target is None:
+            raise UserError(f"model '{config.name}' is made of its target (key 'base' of {where}); name a target too.")
+        base = dataclasses.replace(spelled_out(base, target), quant="none")
+    dtype = base.dtype if config.dtype == "auto" else config.dtype
+    return dataclasses.replace(base, dtype=dtype, device=base.device if config.device == "auto" else config.device)
+
+
+def _merged(model: PreTrainedModel, origin: Origin, directory: Path) -> tuple[PreTrainedModel, Origin]:
+    digest = artifact.digest(directory)
+    model = adapters.merge(model, directory, origin.name)
+    source = f"{origin.source} + adapter {digest[:12]}"
+    return model, dataclasses.replace(origin, source=source, adapters=(*origin.adapters, digest))
+
+
+def _from_directory(
+    path: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    disable_progress_bar()
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    if config.quant != "none":
+        options |= {"quantization_config": _quantisation(config, device, dtype), "device_map": {"": device}}
+    try:
+        AutoConfig.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(path, **options)
+    except (OSError, ValueError) as error:  # unknown architecture, code of its own, no tokenizer, broken file
+        raise UserError(f"model '{config.name}' ({path}) does not load: {error}") from error
+    return model, tokenizer
+
+
+def _quantisation(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:
+    if device.type != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"model '{config.name}': quant: {config.quant} needs a CUDA device and the extra packages of "
+            "`pip install 'draftsmith[quant]'`. Set quant: none otherwise."
+        )
+    if config.quant == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def _device(config: ModelConfig) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(config.device)
+    except RuntimeError:
+        raise UserError(
+            f"model '{config.name}': device '{config.device}': expected auto, cpu, cuda or cuda:N."
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"model '{config.name}': device '{config.device}' is not there; set device: auto or cpu.")
+    return device
