@@ -1,4 +1,4 @@
-"""A chat as token ids, ready for the answer.
+"""A chat as token ids, ready for the answer; and with its answer, to train on.
 
 The one place that applies a chat template, so that a prompt typed by hand and a benchmark's look the same to a model.
 """
@@ -11,15 +11,47 @@ from transformers import PreTrainedTokenizerBase
 from toolkit.errors import UserError
 
 
-def encode(messages: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Through the tokenizer's own template, which brings its special tokens with it."""
+def encode(
+    messages: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerBase, thinking: bool = False
+) -> tuple[int, ...]:
+    """Through the tokenizer's own template, which brings its special tokens with it.
+
+    `thinking` is always said to the template: models that can think aloud first do so unless told otherwise.
+    """
+    return tuple(tokenizer(_prompt(messages, tokenizer, thinking), add_special_tokens=False).input_ids)
+
+
+def encode_answered(
+    messages: Sequence[dict[str, str]], response: str, tokenizer: PreTrainedTokenizerBase, thinking: bool = False
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(prompt ids, answer ids): what a model reads and what it should then generate, its end of turn included.
+
+    The two are tokenised apart because that is how they meet at inference: the answer starts on a token of its own.
+    """
+    prompt = _prompt(messages, tokenizer, thinking)
+    answered = [*messages, {"role": "assistant", "content": response}]
+    whole = tokenizer.apply_chat_template(answered, tokenize=False, enable_thinking=thinking)
+    if not whole.startswith(prompt):
+        raise UserError(
+            "the chat template renders a prompt differently once it is answered, so a model would be trained on a "
+            f"prompt that it never sees. The prompt ends in {prompt[-60:]!r}; answered, that place reads "
+            f"{whole[len(prompt) - 60 : len(prompt)]!r}."
+        )
+    answer = tokenizer(whole[len(prompt) :], add_special_tokens=False).input_ids
+    end = tokenizer.eos_token_id
+    answer = answer[: answer.index(end)] if end in answer else answer  # what follows an end of turn is never generated
+    return tuple(tokenizer(prompt, add_special_tokens=False).input_ids), (*answer, end)
+
+
+def _prompt(messages: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerBase, thinking: bool) -> str:
     if tokenizer.chat_template is None:
         raise UserError("chat_template is true, but the target's tokenizer has no chat template; set it to false.")
     try:
-        text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        return tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=False, enable_thinking=thinking
+        )
     except TemplateError as error:
         raise UserError(
             f"the target's chat template refuses these messages ({error}). Where it takes no system prompt, leave that "
             "out (task.system='' in a recipe); chat_template=false (chat=false in generate) does without the template."
         ) from error
-    return tuple(tokenizer(text, add_special_tokens=False).input_ids)

@@ -22,12 +22,16 @@ class ChatTask:
     selected: Sequence[Problem]
     preamble: Sequence[Message]  # system prompt and few-shot turns, the same for every problem
     grade: Grader
+    style: str = "response"  # which of a problem's worked answers is this task's
 
     def problems(self) -> list[Problem]:
         return list(self.selected)
 
     def messages(self, problem: Problem) -> list[Message]:
         return [*(dict(message) for message in self.preamble), {"role": "user", "content": problem.question}]
+
+    def response(self, problem: Problem) -> str | None:
+        return problem.worked.get(self.style)
 
     def score(self, problem: Problem, text: str) -> Score:
         return self.grade(text, problem.answer)

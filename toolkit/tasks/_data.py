@@ -72,13 +72,22 @@ def _parse(line: str, where: str) -> dict[str, object]:
     return values
 
 
-def load(name: str, hub_id: str, from_hub: Callable[[], list[Row]]) -> list[Row]:
-    """Rows of the benchmark file `name`; `from_hub` fetches and maps them where there is no such file."""
+def local(name: str) -> list[Row] | None:
+    """Rows of the benchmark file `name` in the data directory; None where it is not at hand."""
     directory = os.environ.get(DATA_DIR)
     for suffix in (".jsonl.gz", ".jsonl") if directory else ():
         path = Path(directory) / f"{name}{suffix}"
         if path.is_file():
             return read_jsonl(path)
+    return None
+
+
+def load(name: str, hub_id: str, from_hub: Callable[[], list[Row]]) -> list[Row]:
+    """Rows of the benchmark file `name`; `from_hub` fetches and maps them where there is no such file."""
+    rows = local(name)
+    if rows is not None:
+        return rows
+    directory = os.environ.get(DATA_DIR)
     try:
         return from_hub()
     except (OSError, ValueError) as error:  # unreachable, unknown, gated, offline: `datasets` raises these

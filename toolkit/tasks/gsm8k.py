@@ -1,6 +1,7 @@
 """GSM8K: grade-school word problems (Cobbe et al. 2021, arXiv 2110.14168), answer after `####`."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from toolkit.tasks import _answers, _data, _exemplars, _prompts
@@ -29,6 +30,7 @@ def build(config: Config) -> Task:
         selected=_data.select(load(config.split), config.limit, config.offset, config.shuffle_seed),
         preamble=_prompts.preamble(config.style, "hashes", config.shots, config.system, _exemplars.GRADE_SCHOOL),
         grade=_answers.grade_number,
+        style=config.style,
     )
 
 
@@ -43,4 +45,13 @@ def _problem(row: _data.Row) -> Problem:
     question, solution = row.text("question"), row.text("answer")
     identity = row.optional("id") or f"gsm8k-{hashlib.sha1(question.encode()).hexdigest()[:12]}"
     answer = row.optional("final_answer") or _answers.number_after_hashes(solution)
-    return Problem(identity, question, answer, {"solution": solution})
+    return Problem(identity, question, answer, {"solution": solution}, _worked(solution, answer))
+
+
+def _worked(solution: str, answer: str | None) -> dict[str, str]:
+    """Chain of thought = the solution as written; chain of draft = its calculator marks `<<48/2=24>>`, and no words."""
+    worked = {"cot": re.sub(r"<<.*?>>", "", solution)}
+    steps = [re.sub(r"\s*([-+*/=])\s*", r" \1 ", mark).strip() for mark in re.findall(r"<<(.+?)>>", solution)]
+    if steps and answer is not None:
+        worked["cod"] = f"{'; '.join(steps)} #### {answer}"
+    return worked

@@ -3,9 +3,13 @@ r"""MATH: competition problems by level (Hendrycks et al. 2021, arXiv 2103.03874
 Tiers: medium = levels 1-2, hard = levels 3-4, all = every level of MATH. The tier easy is GSM8K, posed and graded
 exactly as the other two, so that a comparison over tiers varies the problems and nothing else; for GSM8K with
 its own prompt and grading use the task gsm8k. Level 5 belongs to no tier: `levels: [5]`.
+
+Problems of the train split come with the dataset's solution as a worked chain of thought (GSM8K's also as a chain
+of draft), its answer marked as `ending` says. Where the dataset has no answer (two rows) there is none.
 """
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 
 from toolkit.errors import UserError
 from toolkit.tasks import _answers, _data, _exemplars, _prompts, gsm8k
@@ -16,6 +20,7 @@ HUB_ID = "EleutherAI/hendrycks_math"
 HUB_MATH500 = "HuggingFaceH4/MATH-500"
 SPLITS = ("test", "train")
 TIERS = {"all": (), "easy": (), "medium": (1, 2), "hard": (3, 4)}
+ENDINGS = ("boxed", "hashes")
 SUBJECTS = (
     "Algebra",
     "Counting & Probability",
@@ -25,6 +30,8 @@ SUBJECTS = (
     "Prealgebra",
     "Precalculus",
 )
+_INNER = r"(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*"  # braces three deep: more than any solution has
+_BOXED = re.compile(rf"\\boxed\s*(?:\{{({_INNER})\}}|([^\s{{}}$]))")  # "\boxed 9" occurs
 
 
 @dataclass
@@ -35,6 +42,7 @@ class Config:
     subjects: list[str] = field(default_factory=list)  # "Algebra", "Precalculus", ...; [] = all
     math500: bool = False  # only problems of MATH-500 (a subset of the test split)
     style: str = "cot"  # direct | cot | cod
+    ending: str = "boxed"  # boxed | hashes: how the prompt wants the answer marked, and worked answers mark it
     shots: int = 0  # worked examples of our own before the question, at most 4
     system: str | None = None  # instead of the style's system prompt; "" for none
     limit: int | None = None  # how many problems; null = all
@@ -44,13 +52,30 @@ class Config:
 
 def build(config: Config) -> Task:
     """The selected problems under the style's prompt."""
+    ending = _data.choice("ending", config.ending, ENDINGS)
     fitting = [problem for problem in _pool(config) if _fits(problem, config)]
+    selected = _data.select(fitting, config.limit, config.offset, config.shuffle_seed)
     return ChatTask(
         name="math" if config.tier == "all" else f"math-{config.tier}",
-        selected=_data.select(fitting, config.limit, config.offset, config.shuffle_seed),
-        preamble=_prompts.preamble(config.style, "boxed", config.shots, config.system, _exemplars.COMPETITION),
-        grade=_answers.grade_expression,
+        selected=[replace(p, worked=_worked(p, ending) if config.split == "train" else {}) for p in selected],
+        preamble=_prompts.preamble(config.style, ending, config.shots, config.system, _exemplars.COMPETITION),
+        grade=_answers.grade_expression,  # reads either mark, so that styles and endings can be compared
+        style=config.style,
     )
+
+
+def _worked(problem: Problem, ending: str) -> dict[str, str]:
+    """Worked answers with the final one marked in the ending's way; none where there is nothing to mark."""
+    if problem.answer is None:
+        return {}
+    if problem.worked:  # GSM8K, which marks by hashes
+        mark = f"#### {problem.answer}" if ending == "hashes" else rf"\boxed{{{problem.answer}}}"
+        return {style: text.partition("####")[0] + mark for style, text in problem.worked.items()}
+    solution = str(problem.meta["solution"])
+    if ending == "boxed":
+        return {"cot": solution}
+    unboxed = _BOXED.sub(lambda match: match[1] if match[1] is not None else match[2], solution)
+    return {"cot": f"{unboxed}\n#### {problem.answer}"}
 
 
 def _pool(config: Config) -> list[Problem]:
