@@ -1,0 +1,1 @@
+"""What the programs in `train/` do: data, training runs, and the artifacts they end in."""

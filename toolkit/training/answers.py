@@ -1,0 +1,176 @@
+"""A target's own answers to training prompts: what its draft is trained on.
+
+Decoded in batches by our loop, or by vLLM; each process of `accelerate launch` takes its share of the prompts. Every
+batch is written when it is done, so that a killed run goes on where it stopped, with any number of processes.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from accelerate import PartialState
+
+from toolkit import chat, methods, sources
+from toolkit.backends import vllm
+from toolkit.engine.types import Request, Sampling
+from toolkit.errors import UserError
+from toolkit.evaluation.progress import Bar
+from toolkit.export import merge
+from toolkit.files import write_atomic, write_json
+from toolkit.hub import ModelConfig, Models
+from toolkit.tasks._types import Problem, Task
+from toolkit.training import data, gates
+from toolkit.training.gates import Figures, Gates, Generated
+from toolkit.training.recipe import DataConfig
+
+
+@dataclass
+class AnswersConfig:
+    """How the target answers; greedy unless said otherwise."""
+
+    path: str  # the file of {key, response, ...} lines
+    engine: Literal["loop", "vllm"] = "loop"
+    method: str = "baseline"  # a named method; a lossless one changes the time only
+    batch: int = 32
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    gates: Gates = field(default_factory=Gates)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt and whose it is."""
+
+    task: Task
+    problem: Problem
+    tokens: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        return data.row_key(self.task, self.problem)
+
+
+def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where: Path | str) -> Figures:
+    """Answer whatever is not answered yet, then check the gates -> the figures that they judge."""
+    state = PartialState()
+    path = Path(settings.path)
+    models = Models(target)
+    asked = _asked(prompts, models, where)
+    parts = _open(path, {"target": models.identity(), "settings": _decoding(settings)}, where)
+    done = _done(parts)
+    missing = sorted((one for one in asked if one.key not in done), key=lambda one: len(one.tokens))
+    own = missing[state.process_index :: state.num_processes]
+    state.wait_for_everyone()  # nobody writes before all have read what is there
+    if own:
+        decode = _vllm if settings.engine == "vllm" else _loop
+        with Bar("answers", len(own)) as bar, (parts / f"{state.process_index}.jsonl").open("a") as file:
+            for chunk in _chunks(own, settings.batch):
+                for one, tokens, text, finish in decode(models, chunk, settings):
+                    file.write(json.dumps(_row(one, tokens, text, finish)) + "\n")
+                file.flush()
+                bar.advance(len(chunk), settings.method)
+    state.wait_for_everyone()
+    done = _done(parts)
+    if state.is_main_process:
+        rows = [done[one.key] for one in asked]
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    generated = [
+        Generated(one.problem, text, one.task.score(one.problem, text), gates.tier_of(one.task, one.problem))
+        for one in asked
+        for text in (done[one.key]["response"],)
+    ]
+    figures = gates.check(generated, settings.gates, where, "answers.gates")
+    if state.is_main_process:
+        write_json(path.with_suffix(".figures.json"), dataclasses.asdict(figures))
+        sources.say(f"{path}: {len(asked)} answers\n{gates.table(figures, settings.gates)}")
+    return figures
+
+
+def _asked(prompts: DataConfig, models: Models, where: Path | str) -> list[Asked]:
+    tokenizer = models.target.tokenizer
+    return [
+        Asked(task, problem, chat.encode(task.messages(problem), tokenizer, prompts.thinking))
+        for task in data.tasks(prompts.tasks, where)
+        for problem in task.problems()
+    ]
+
+
+Decoded = tuple[Asked, list[int], str, str]  # prompt, tokens, text, why it ended
+
+
+def _loop(models: Models, chunk: Sequence[Asked], settings: AnswersConfig) -> Iterator[Decoded]:
+    decoder = methods.decoder(methods.resolve(settings.method, "answers.method"), models)
+    sampling = Sampling(settings.temperature, max_new_tokens=settings.max_new_tokens, seed=settings.seed)
+    requests = [Request(_number(one.key), one.tokens) for one in chunk]
+    for one, generation in zip(chunk, decoder.generate(requests, sampling), strict=True):
+        yield one, generation.tokens, generation.text, generation.finish
+
+
+def _vllm(models: Models, chunk: Sequence[Asked], settings: AnswersConfig) -> Iterator[Decoded]:
+    """vLLM schedules all prompts itself; `batch` is how many are written at a time."""
+    sampling = Sampling(settings.temperature, max_new_tokens=settings.max_new_tokens, seed=settings.seed)
+    with merge.merged_directory(models.config, sources.home()) as directory:
+        result = vllm.generate(directory, [one.tokens for one in chunk], sampling)
+    end = models.target.tokenizer.eos_token_id
+    for one, tokens in zip(chunk, result.tokens, strict=True):
+        text = models.target.tokenizer.decode(tokens, skip_special_tokens=True)
+        yield one, tokens, text, "eos" if tokens[-1:] == [end] else "length"
+
+
+def _number(key: str) -> int:
+    """Keys the randomness: of the row's name alone, so batches and sittings do not change a text."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 1
+
+
+def _row(one: Asked, tokens: list[int], text: str, finish: str) -> dict[str, Any]:
+    score = one.task.score(one.problem, text)
+    return {
+        "key": one.key,
+        "response": text,
+        "tokens": len(tokens),
+        "finish": finish,
+        "correct": score.correct,
+        "path": score.path,
+    }
+
+
+def _decoding(settings: AnswersConfig) -> dict[str, Any]:
+    """What the texts depend on: batch, method and gates may change between two sittings."""
+    return {"max_new_tokens": settings.max_new_tokens, "temperature": settings.temperature, "seed": settings.seed}
+
+
+def _open(path: Path, identity: dict[str, Any], where: Path | str) -> Path:
+    """The directory of the parts, beside the file; UserError where it belongs to another target."""
+    parts = path.with_suffix(".parts")
+    marker = parts / "identity.json"
+    if marker.is_file() and json.loads(marker.read_text()) != identity:
+        raise UserError(
+            f"{where}: {parts} holds answers of another target or under other sampling. Set answers.path to another "
+            f"file, or delete {parts} to answer anew."
+        )
+    parts.mkdir(parents=True, exist_ok=True)
+    write_json(marker, identity)
+    return parts
+
+
+def _done(parts: Path) -> dict[str, dict[str, Any]]:
+    """Rows by key, of all processes of all sittings; a line that a kill cut short counts as not there."""
+    rows = {}
+    for part in sorted(parts.glob("*.jsonl")):
+        for line in part.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            rows[row["key"]] = row
+    return rows
+
+
+def _chunks(items: Sequence[Asked], size: int) -> Iterator[Sequence[Asked]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

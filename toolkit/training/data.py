@@ -1,0 +1,125 @@
+"""Training rows: the prompts of tasks and their answers, as token ids with the loss on the answer only.
+
+A row's prompt is made by the same task and template that evaluation uses, so a model is never tested under an
+instruction that it was not trained under. Rows that cannot be used are dropped by rule and counted by reason.
+"""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from toolkit import chat, config
+from toolkit.errors import UserError
+from toolkit.tasks._data import read_jsonl
+from toolkit.tasks._types import Problem, Task
+from toolkit.training.recipe import DataConfig
+
+IGNORED = -100  # what the loss skips
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example; `labels` is `input_ids` with the prompt's part ignored."""
+
+    key: str  # task and problem id
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to train on and rows held out, and what the manifest says of them."""
+
+    train: Sequence[Row]
+    valid: Sequence[Row]
+    dropped: dict[str, int] = field(default_factory=dict)  # by reason
+    sources: list[dict[str, Any]] = field(default_factory=list)
+
+    def fingerprint(self) -> str:
+        """sha256 of all token ids, in order."""
+        ids = [[row.key, row.input_ids, row.labels] for row in (*self.train, *self.valid)]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """For a manifest."""
+        return {
+            "fingerprint": self.fingerprint(),
+            "rows": len(self.train),
+            "valid_rows": len(self.valid),
+            "tokens": sum(len(row.input_ids) for row in self.train),
+            "answer_tokens": sum(label != IGNORED for row in self.train for label in row.labels),
+            "sources": self.sources,
+            "dropped": self.dropped,
+        }
+
+
+def tasks(nodes: Sequence[Any], where: Path | str) -> list[Task]:
+    """The tasks that a recipe's `data.tasks` names."""
+    built = []
+    for number, node in enumerate(nodes):
+        module, options = config.piece("tasks", node, f"{where}: data.tasks.{number}")
+        built.append(module.build(options))
+    return built
+
+
+def load(settings: DataConfig, tokenizer: PreTrainedTokenizerBase, seed: int, where: Path | str) -> Data:
+    """Tokenised, filtered, shuffled and split. The held-out rows are the same for every run with this seed."""
+    generated = read_responses(Path(settings.responses)) if settings.responses else None
+    rows: list[Row] = []
+    dropped: Counter[str] = Counter()
+    for task in tasks(settings.tasks, where):
+        for problem in task.problems():
+            key = row_key(task, problem)
+            response = task.response(problem) if generated is None else generated.get(key)
+            if response is None:
+                dropped["no answer"] += 1
+            elif not response.strip():
+                raise UserError(f"{_place(task, problem)}: the response is empty; mend or delete the row.")
+            else:
+                ids = chat.encode_answered(task.messages(problem), response, tokenizer, settings.thinking)
+                _add(Row(key, sum(ids, ()), (IGNORED,) * len(ids[0]) + ids[1]), settings.max_length, rows, dropped)
+    if len(rows) < 2:
+        raise UserError(
+            f"{where}: data has {len(rows)} usable rows ({dict(dropped) or 'nothing was dropped'}); expected at least "
+            "2. Tasks need split: train and a style with worked answers; data.max_length may be too small."
+        )
+    random.Random(seed).shuffle(rows)
+    held_out = min(max(1, round(settings.valid * len(rows))), len(rows) - 1)
+    return Data(rows[held_out:], rows[:held_out], dict(dropped), [_described(node) for node in settings.tasks])
+
+
+def row_key(task: Task, problem: Problem) -> str:
+    """What names a prompt in a file of generated answers."""
+    return f"{task.name}/{problem.id}"
+
+
+def read_responses(path: Path) -> dict[str, str]:
+    """Row key -> generated answer, from a file of {key, response} lines."""
+    if not path.is_file():
+        raise UserError(
+            f"key 'data.responses': {path} is not there. train/cot_cod.py makes it: the target's own answers to the "
+            "training prompts."
+        )
+    return {row.text("key"): row.text("response") for row in read_jsonl(path)}
+
+
+def _add(row: Row, longest: int, rows: list[Row], dropped: Counter[str]) -> None:
+    if len(row.input_ids) > longest:
+        dropped["overlong"] += 1
+    else:
+        rows.append(row)
+
+
+def _place(task: Task, problem: Problem) -> str:
+    return str(problem.meta.get("where", row_key(task, problem)))
+
+
+def _described(node: Any) -> dict[str, Any]:
+    return {"type": node} if isinstance(node, str) else dict(node)
