@@ -13,7 +13,7 @@ import pytest
 from toolkit import cli, registry
 
 ROOT = Path(__file__).parent.parent
-SOURCES = [path for top in ("toolkit", "eval", "tests") for path in sorted((ROOT / top).rglob("*.py"))]
+SOURCES = [path for top in ("toolkit", "eval", "train", "tests") for path in sorted((ROOT / top).rglob("*.py"))]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 LONGEST = 350  # lines
 PIECES = [(role, name) for role in registry.ROLES for name in registry.names(role)]
@@ -55,7 +55,11 @@ def test_readme_commands_exist():
     fences = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     blocks = [text for language, text in fences if language in ("", "bash", "sh", "console")]
     lines = [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
-    commands = [line for line in lines if re.match(r"(\S+=\S+ )*(make|(\S*/)?draftsmith|python3? -m eval)\b", line)]
+    commands = [
+        line
+        for line in lines
+        if re.match(r"(\S+=\S+ )*(make|(\S*/)?draftsmith|accelerate|python3? (-m eval|train))\b", line)
+    ]
     assert len(commands) >= 4, f"the README shows only {commands}"
     for command in commands:
         check_command(command)
@@ -70,6 +74,11 @@ def check_command(command):
         assert set(words[1:]) <= targets, command
     elif program == "draftsmith":
         assert words[1] in {*cli.PROGRAMS, "list", "--version"}, command
+    elif program == "accelerate":
+        assert words[1:3] == ["launch", "--config_file"] and (ROOT / words[3]).is_file(), command
+        check_command(shlex.join(["python", *(word for word in words[4:] if not word.startswith("--"))]))
+    elif words[1].startswith("train/"):
+        assert (ROOT / words[1]).is_file(), command
     else:
         assert words[1] == "-m" and words[2].startswith("eval"), command
         assert (ROOT / "eval" / f"{words[2].partition('.')[2] or '__main__'}.py").is_file(), command

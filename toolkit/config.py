@@ -80,7 +80,7 @@ def find_recipe(path: Path | str) -> Path:
     for candidate in (path, shipped):
         if candidate.is_file():
             return candidate
-    near = registry.nearest(path.name, [found.name for found in recipes_dir().glob("eval/*.yaml")])
+    near = registry.nearest(path.name, [found.name for found in recipes_dir().glob("*/**/*.yaml")])
     raise UserError(f"{path}: no such recipe file.{near}")
 
 

@@ -10,7 +10,7 @@ from toolkit.evaluation import plan as planning
 from toolkit.evaluation.measure import Block, Setting, resume_key
 from toolkit.evaluation.outdir import OutDir
 from toolkit.evaluation.prompts import Prompt
-from toolkit.evaluation.recipe import EvalRecipe, SamplingConfig
+from toolkit.evaluation.recipe import EvalRecipe, SamplingConfig, SpeedConfig
 from toolkit.hub import ModelConfig, Models
 from toolkit.tasks._types import Problem
 
@@ -20,7 +20,7 @@ SETTING = Setting(
     task=None,
     sampling=SamplingConfig(),
     common={"target": {"name": "m"}, "sampling": {"temperature": 0.0}},
-    speed_batch=1,
+    speed=SpeedConfig(),
     session="a",
 )
 BLOCK = Block("speed", 0, [PROMPT], seed=0)
@@ -37,7 +37,8 @@ def test_what_a_row_depends_on_changes_its_key():
         key(setting=replace(SETTING, common=SETTING.common | {"sampling": {"temperature": 1.0}})),
         key(setting=replace(SETTING, common=SETTING.common | {"target": {"name": "n"}})),
         key(setting=replace(SETTING, common=SETTING.common | {"weights": "a"})),
-        key(setting=replace(SETTING, speed_batch=8)),
+        key(setting=replace(SETTING, speed=SpeedConfig(batch=8))),
+        key(setting=replace(SETTING, speed=SpeedConfig(max_new_tokens=8))),
         key(method=METHOD | {"weights": {"d": "a"}}),
         key(method={"proposer": {"type": "ngram", "min": 2, "max": 8}}),
         key(prompt=replace(PROMPT, tokens=(5, 6, 8))),
@@ -87,7 +88,7 @@ def test_what_does_not_matter_leaves_it_alone():
     quality = replace(BLOCK, set="quality")
     assert key(setting=replace(SETTING, session="b")) == key()
     assert key(block=replace(BLOCK, index=3, prompts=[PROMPT, other])) == key()  # more prompts, another place
-    assert key(setting=replace(SETTING, speed_batch=8), block=quality) == key(block=quality)
+    assert key(setting=replace(SETTING, speed=SpeedConfig(batch=8)), block=quality) == key(block=quality)
     assert key(prompt=Prompt(Problem("p0", "1 + 1?", "2", {"level": "5"}), PROMPT.tokens)) == key()
 
 

@@ -22,10 +22,10 @@ from toolkit.errors import UserError
 from toolkit.evaluation import costs, system, tune
 from toolkit.evaluation.bench_result import BATCH, figures, show
 from toolkit.evaluation.bench_state import Pass, State, identity, load, save
-from toolkit.evaluation.files import write_json
 from toolkit.evaluation.peers import Transformers
 from toolkit.evaluation.progress import Bar
 from toolkit.evaluation.prompts import Prompt, prepare
+from toolkit.files import write_json
 from toolkit.hub import ModelConfig, Models
 from toolkit.methods import MethodConfig
 

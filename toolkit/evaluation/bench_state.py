@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.evaluation import tune
-from toolkit.evaluation.files import write_json
+from toolkit.files import write_json
 
 
 @dataclass

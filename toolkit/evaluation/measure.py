@@ -8,13 +8,13 @@ import hashlib
 import json
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import Generation, Request, Sampling
 from toolkit.evaluation import system
 from toolkit.evaluation.prompts import Prompt
-from toolkit.evaluation.recipe import SamplingConfig
+from toolkit.evaluation.recipe import SamplingConfig, SpeedConfig
 from toolkit.evaluation.records import Record, SetName
 from toolkit.tasks._types import Task
 
@@ -36,8 +36,15 @@ class Setting:
     task: Task
     sampling: SamplingConfig
     common: dict
-    speed_batch: int
+    speed: SpeedConfig
     session: str
+
+    def sampling_of(self, block: "Block") -> Sampling:
+        """How this block is decoded; timed texts may end earlier."""
+        sampling = self.sampling.seeded(block.seed)
+        if block.set == "speed" and self.speed.max_new_tokens:
+            return replace(sampling, max_new_tokens=self.speed.max_new_tokens)
+        return sampling
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ def resume_key(setting: Setting, config: dict, prompt: Prompt, block: Block) -> 
         "set": block.set,
         "seed": block.seed,
         "repeat": block.repeat,
-        "batch": setting.speed_batch if block.set == "speed" else None,
+        "batch": setting.speed.batch if block.set == "speed" else None,
+        "max_new_tokens": setting.sampling_of(block).max_new_tokens,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -85,7 +93,7 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
     """Decode a block and judge its texts."""
     device = contender.decoder.target.device
     system.reset_peak(device)
-    outcomes = decode(contender.decoder, block.prompts, setting.sampling.seeded(block.seed), block.repeat)
+    outcomes = decode(contender.decoder, block.prompts, setting.sampling_of(block), block.repeat)
     peak = system.peak_memory(device)
     rows = []
     for prompt, (batch, outcome) in zip(block.prompts, outcomes, strict=True):
@@ -121,7 +129,10 @@ def _fill(row: Record, outcome: Generation | Exception, prompt: Prompt, task: Ta
     except Exception as error:  # noqa: BLE001 - the same
         _fail(row, error)
         return
-    row.correct, row.extracted, row.extraction = score.correct, score.extracted, score.path
+    # A number in half an answer is no answer, even where it happens to be the right one
+    cut = outcome.finish == "length"
+    row.correct = score.correct if score.correct is None else score.correct and not cut
+    row.extracted, row.extraction = score.extracted, score.path
 
 
 def _fail(row: Record, error: Exception) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from toolkit.errors import UserError
-from toolkit.evaluation.files import write_json
+from toolkit.files import write_json
 
 Identity = dict[str, object]
 

@@ -117,7 +117,7 @@ def setting(recipe: EvalRecipe, models: Models, session: str, task: object) -> S
         "sampling": asdict(recipe.sampling),
         "chat_template": recipe.chat_template,
     }
-    return Setting(task, recipe.sampling, common, recipe.speed.batch, session)
+    return Setting(task, recipe.sampling, common, recipe.speed, session)
 
 
 def _drafts(pieces: dict[str, dict]) -> list[ModelConfig]:

@@ -11,8 +11,8 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from toolkit.evaluation.files import write_atomic  # noqa: E402
 from toolkit.evaluation.score import Quality, Speed  # noqa: E402
+from toolkit.files import write_atomic  # noqa: E402
 
 
 def speed_accuracy(path: Path, speeds: Sequence[Speed], qualities: Sequence[Quality]) -> bool:
@@ -38,7 +38,7 @@ def speed_accuracy(path: Path, speeds: Sequence[Speed], qualities: Sequence[Qual
     axes.set_xlabel(f"accuracy, 95% Wilson (quality set, n={max(q.n for _, q in points)})")
     axes.set_ylabel(f"speedup over AR, 95% bootstrap (speed set, n={max(s.n for s, _ in points)})")
     axes.legend(fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def acceptance_by_position(path: Path, speeds: Sequence[Speed]) -> bool:
@@ -55,10 +55,10 @@ def acceptance_by_position(path: Path, speeds: Sequence[Speed]) -> bool:
     axes.set_xlabel("position in the draft")
     axes.set_ylabel(f"accepted, given all before it (speed set, n={max(s.n for s in drafting)})")
     axes.legend(fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> bool:
+def save(figure: Figure, path: Path) -> bool:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     plt.close(figure)

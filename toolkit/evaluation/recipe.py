@@ -46,6 +46,7 @@ class SpeedConfig:
 
     prompts: int = 24  # 0: no speed set
     batch: int = 1
+    max_new_tokens: int | None = None  # end timed texts earlier than sampling.max_new_tokens does
     repeats: int = 1  # more draws (or, at temperature 0, more timings) of each prompt and seed
 
 
@@ -122,6 +123,12 @@ def _check(recipe: EvalRecipe, where: Path | str) -> None:
         ("speed.batch", speed.batch, speed.batch >= 1, "1 or more"),
         ("speed.prompts", speed.prompts, speed.prompts >= 0, "0 (no speed set) or more"),
         ("speed.prompts", speed.prompts, speed.prompts or quality.enabled, "1 or more, as quality.enabled is false"),
+        (
+            "speed.max_new_tokens",
+            speed.max_new_tokens,
+            speed.max_new_tokens is None or 1 <= speed.max_new_tokens <= recipe.sampling.max_new_tokens,
+            "null, or 1 to sampling.max_new_tokens",
+        ),
         ("speed.repeats", speed.repeats, speed.repeats >= 1, "1 or more"),
         (
             "threads",

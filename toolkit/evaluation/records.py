@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from toolkit.errors import UserError
-from toolkit.evaluation.files import write_atomic
+from toolkit.files import write_atomic
 
 SCHEMA_VERSION = 1
 SetName = Literal["quality", "speed"]

@@ -8,11 +8,11 @@ from toolkit import methods
 from toolkit.engine.types import Request, Sampling
 from toolkit.evaluation import equality, plots, system, table
 from toolkit.evaluation.equality import Equality, GapOf
-from toolkit.evaluation.files import write_atomic, write_json
 from toolkit.evaluation.outdir import OutDir
 from toolkit.evaluation.plan import Plan
 from toolkit.evaluation.records import SCHEMA_VERSION, Record
 from toolkit.evaluation.score import BASELINE, Quality, Speed, inherit, per_correct, quality_summary, speed_summary
+from toolkit.files import write_atomic, write_json
 
 
 def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:

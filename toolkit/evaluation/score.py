@@ -149,15 +149,24 @@ def quality_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Quali
 
 
 def inherit(method: str, baseline: Quality) -> Quality:
-    """A lossless method's accuracy: the baseline's, by the exactness suite."""
-    return Quality(method, lossless=True, inherited=True, n=baseline.n, errors=0, accuracy=baseline.accuracy)
+    """A lossless method's accuracy, and how much it says: the baseline's, by the exactness suite."""
+    return Quality(
+        method,
+        lossless=True,
+        inherited=True,
+        n=baseline.n,
+        errors=0,
+        accuracy=baseline.accuracy,
+        mean_tokens=baseline.mean_tokens,
+        cut=baseline.cut,
+    )
 
 
 def per_correct(speed: Speed, quality: Quality | None) -> float | None:
-    """Seconds per correct answer: the speed set's seconds a prompt over the quality set's accuracy."""
-    if quality is None or quality.accuracy is None or not quality.accuracy.value or not speed.n:
+    """Seconds per correct answer: the quality set's tokens an answer at the speed set's rate, over its accuracy."""
+    if quality is None or not quality.accuracy or not quality.accuracy.value or not speed.tokens_per_second:
         return None
-    return speed.seconds / speed.rows / quality.accuracy.value
+    return quality.mean_tokens / speed.tokens_per_second / quality.accuracy.value
 
 
 def _batches(rows: Iterable[Record]) -> list[Record]:

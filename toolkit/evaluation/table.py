@@ -49,7 +49,7 @@ def speed_table(speeds: Sequence[Speed], equality: dict[str, Equality]) -> Table
     notes = [
         "speedup: tokens/s over the baseline's, same prompts, alternating; tau: emitted tokens / target forwards; "
         "accepted: of proposed tokens; acc. len: 1 + accepted / drafts",
-        "* seconds a prompt of this set over the accuracy on the quality set",
+        "* the quality set's tokens an answer, at this rate, over its accuracy",
     ]
     title = f"Speed ({_count(speeds)}, batch {max(s.batch for s in speeds)}, timed)"
     return Table(title, columns, rows, notes + speed_warnings(speeds))
@@ -102,8 +102,8 @@ def quality_table(qualities: Sequence[Quality]) -> Table:
             str(q.n),
             "= AR (lossless)" if q.inherited else _accuracy(q),
             NONE if q.lost is None else f"{q.lost} / {q.gained}",
-            _number(q.mean_tokens, 0),
-            _percent(q.cut),
+            NONE if q.inherited else _number(q.mean_tokens, 0),
+            NONE if q.inherited else _percent(q.cut),
             NONE if q.inherited else str(q.errors),
         ]
         for q in qualities
@@ -112,7 +112,7 @@ def quality_table(qualities: Sequence[Quality]) -> Table:
     count = f"n={max(q.n for q in ran)}" if ran else "n=0"
     note = (
         "Wilson interval over prompts; lost / gained: answers right with AR and wrong here / the reverse; "
-        "cut: share that ran into the token limit. A lossless method has AR's accuracy and is not run"
+        "cut: share that ran into the token limit, counted as wrong. A lossless method has AR's accuracy and is not run"
     )
     return Table(f"Quality ({count}, batched, never timed)", columns, rows, [note])
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from accelerate import PartialState
-
 from toolkit import chat, methods, sources
 from toolkit.backends import vllm
 from toolkit.engine.types import Request, Sampling
@@ -23,7 +21,7 @@ from toolkit.export import merge
 from toolkit.files import write_atomic, write_json
 from toolkit.hub import ModelConfig, Models
 from toolkit.tasks._types import Problem, Task
-from toolkit.training import data, gates
+from toolkit.training import data, gates, processes
 from toolkit.training.gates import Figures, Gates, Generated
 from toolkit.training.recipe import DataConfig
 
@@ -57,7 +55,7 @@ class Asked:
 
 def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where: Path | str) -> Figures:
     """Answer whatever is not answered yet, then check the gates -> the figures that they judge."""
-    state = PartialState()
+    state = processes.joined()
     path = Path(settings.path)
     models = Models(target)
     asked = _asked(prompts, models, where)

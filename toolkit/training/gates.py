@@ -4,7 +4,6 @@ Rows are never filtered here. Keeping only the right answers would teach the dra
 target whose answers are bad should be trained better instead.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,6 @@ from toolkit.errors import UserError
 from toolkit.tasks._types import Problem, Score, Task
 from toolkit.training import checks
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass
 class Gates:
@@ -22,7 +19,7 @@ class Gates:
 
     marked: float = 0.95  # at least so many answers have an answer mark
     accuracy: dict[str, float] = field(default_factory=dict)  # tier -> at least so many are right, as {easy: 0.85}
-    fallback_warning: float = 0.10  # a warning when more are read by their last number only
+    fallback_warning: float = 0.10  # the table warns when more are read by their last number only
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,6 @@ def check(answers: Sequence[Generated], gates: Gates, where: Path | str, key: st
             f"{table(found, gates)}\n"
             f"Train the target better, or lower '{key}' if such answers are what you want."
         )
-    if found.fallback > gates.fallback_warning:
-        _log.warning("%s: many answers have only their last number to be read by:\n%s", where, table(found, gates))
     return found
 
 
@@ -96,7 +91,8 @@ def table(found: Figures, gates: Gates) -> str:
     lines = [_line("answer mark", found.marked, gates.marked, found.rows)]
     for tier, share in found.accuracy.items():
         lines.append(_line(f"right, {tier}", share, gates.accuracy.get(tier), found.graded[tier]))
-    limit = f"warning above {gates.fallback_warning:.1%}"
+    warning = "WARNING: " if found.fallback > gates.fallback_warning else "not "
+    limit = f"{warning}above {gates.fallback_warning:.1%}"
     lines.append(f"  {'last number only':<24} {found.fallback:6.1%}  n={found.rows:<6} {limit}")
     return "\n".join(lines)
 

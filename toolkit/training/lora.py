@@ -4,39 +4,43 @@ The run's checkpoints live beside OUT, in `.runs`: killed, the same command goes
 weights. The artifact appears in OUT whole or not at all; where it is there already, nothing is done.
 """
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from datasets import Dataset
 from peft import LoraConfig, TaskType
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.integrations import unset_hf_deepspeed_config
+from transformers.training_args import OptimizerNames
 from trl import SFTConfig, SFTTrainer
 
-from toolkit import hub, sources
+from toolkit import hub, registry, sources
 from toolkit.errors import UserError
 from toolkit.loading import identify
 from toolkit.training import data as rows
-from toolkit.training import finish, rundir
+from toolkit.training import finish, processes, quiet, rundir
+from toolkit.training.cpu_loss import AnswerSFTTrainer
 from toolkit.training.recipe import LoraRecipe
 
 
 def run(recipe: LoraRecipe, command: dict[str, Any]) -> Path:
     """Train, keep the best adapter by held-out loss, write and try the artifact -> its directory.
 
-    `command` says how to run this again: `path` of the recipe and `overrides`.
+    `command` says how to run this again: `recipe.command()`.
     """
-    state = PartialState()
+    state = processes.joined()
     out, where = Path(recipe.out), command["path"]
     if finish.finished(out, recipe):
         _say(state, f"{out} is there already; delete it to train again")
         return out
+    _check_optimizer(recipe.train.optimizer, where)
     with state.main_process_first():  # a model that has to be fetched or converted is so once
-        model, tokenizer = hub.load_hf(recipe.model, recipe.target)
+        model, tokenizer = hub.load_hf(processes.placed(recipe.model, recipe.target), recipe.target)
         bound = identify(recipe.target or recipe.model)
         loaded = rows.load(recipe.data, tokenizer, recipe.train.seed, where)
         described = loaded.describe()
@@ -47,11 +51,11 @@ def run(recipe: LoraRecipe, command: dict[str, Any]) -> Path:
         f"{len(loaded.train)} rows ({described['tokens']} tokens, loss on {described['answer_tokens']}), "
         f"{len(loaded.valid)} held out; dropped: {dropped}; {state.num_processes} process(es)",
     )
-    trainer = _trainer(recipe, model, tokenizer, loaded, work)
-    _train(trainer, work)
-    adapter = work / "adapter"
-    trainer.save_model(str(adapter))  # all processes: shards are gathered here
-    state.wait_for_everyone()
+    with quiet.libraries():
+        trainer = _trainer(recipe, model, tokenizer, loaded, work)
+    quiet.say_lines(trainer)
+    adapter = _train(trainer, work, state)
+    unset_hf_deepspeed_config()  # else ZeRO-3 waits for all processes whenever one of them loads a model
     if state.is_main_process:
         figures = {"data": described, "training": rundir.figures(trainer, state.num_processes)}
         finish.lora(recipe, command, adapter, bound, figures)
@@ -65,13 +69,15 @@ def _say(state: PartialState, message: str) -> None:
         sources.say(message)
 
 
-def _train(trainer: SFTTrainer, work: Path) -> None:
-    """An end for want of disk space leaves the earlier checkpoints as they were."""
-    last = rundir.last_checkpoint(work)
+def _train(trainer: SFTTrainer, work: Path, state: PartialState) -> Path:
+    """The directory of the best adapter. An end for want of disk space leaves the earlier checkpoints as they were."""
+    last, adapter = rundir.last_checkpoint(work), work / "adapter"
     if last:
-        sources.say(f"going on from {last.name}")
+        _say(state, f"going on from {last.name}")
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+        trainer.save_model(str(adapter))  # all processes: shards are gathered here
+        state.wait_for_everyone()
     except (OSError, SafetensorError, RuntimeError) as error:
         if not rundir.is_full(error):
             raise
@@ -79,14 +85,13 @@ def _train(trainer: SFTTrainer, work: Path) -> None:
             f"{work}: a checkpoint could not be written ({error}). Earlier checkpoints are intact: free some space and "
             "run the same command again, which goes on from the last one."
         ) from error
+    return adapter
 
 
-def _trainer(
-    recipe: LoraRecipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loaded: rows.Data, work: Path
-) -> SFTTrainer:
-    settings, lora = recipe.train, recipe.lora
-    cuda = torch.cuda.is_available()
-    arguments = SFTConfig(
+def arguments(recipe: LoraRecipe, work: Path) -> SFTConfig:
+    """What the trainer is told, here and under any of `accelerate_configs`."""
+    settings, gpu = recipe.train, processes.on_gpu()
+    return SFTConfig(
         output_dir=str(work),
         num_train_epochs=settings.epochs,
         learning_rate=settings.lr,
@@ -101,9 +106,9 @@ def _trainer(
         packing=settings.packing,
         max_length=recipe.data.max_length,
         gradient_checkpointing=settings.checkpointing,
-        bf16=cuda,
-        use_cpu=not cuda,
-        dataloader_pin_memory=cuda,
+        bf16=gpu,
+        use_cpu=not gpu,
+        dataloader_pin_memory=gpu,
         train_sampling_strategy="random" if settings.packing else "group_by_length",
         eval_strategy="steps",
         eval_steps=settings.eval_every,
@@ -117,8 +122,15 @@ def _trainer(
         report_to=rundir.logger(settings.logger),
         seed=settings.seed,
         data_seed=settings.seed,
+        ddp_find_unused_parameters=False,  # every adapter weight takes part in every forward
+        disable_tqdm=True,
     )
-    adapter = LoraConfig(
+
+
+def adapter_config(recipe: LoraRecipe) -> LoraConfig:
+    """The adapter as PEFT knows it."""
+    lora = recipe.lora
+    return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -126,14 +138,39 @@ def _trainer(
         bias="none",
         task_type=TaskType.CAUSAL_LM,
     )
+
+
+def _check_optimizer(name: str, where: Path | str) -> None:
+    """UserError where the optimizer is unknown or cannot be had here, before a model is loaded."""
+    known = [optimizer.value for optimizer in OptimizerNames]
+    if name not in known:
+        raise UserError(f"{where}: key 'train.optimizer' is '{name}'.{registry.nearest(name, known)} See transformers.")
+    if not any(part in name for part in ("8bit", "bnb", "paged")):
+        return
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"{where}: key 'train.optimizer': {name} needs bitsandbytes: `pip install bitsandbytes`, or "
+            "train.optimizer=adamw_torch. (The optimizer's state of a LoRA is small.)"
+        )
+    if processes.fully_sharded():
+        raise UserError(
+            f"{where}: key 'train.optimizer': {name} does not work on the parameters of FSDP. Set "
+            "train.optimizer=adamw_torch, or launch with accelerate_configs/deepspeed_zero3.yaml."
+        )
+
+
+def _trainer(
+    recipe: LoraRecipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loaded: rows.Data, work: Path
+) -> SFTTrainer:
+    kind = SFTTrainer if processes.on_gpu() else AnswerSFTTrainer
     try:
-        return SFTTrainer(
+        return kind(
             model=model,
-            args=arguments,
+            args=arguments(recipe, work),
             train_dataset=_dataset(loaded.train),
             eval_dataset=_dataset(loaded.valid),
             processing_class=tokenizer,
-            peft_config=adapter,
+            peft_config=adapter_config(recipe),
         )
     except ValueError as error:
         if "target modules" not in str(error).lower():

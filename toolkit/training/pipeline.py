@@ -8,11 +8,9 @@ what its target says, not what a data set says. A stage that is done is not done
 from dataclasses import dataclass
 from pathlib import Path
 
-from accelerate import PartialState
-
 from toolkit import config, sources
 from toolkit.errors import UserError
-from toolkit.training import answers, lora, recipe
+from toolkit.training import answers, lora, processes, recipe
 from toolkit.training.answers import AnswersConfig
 from toolkit.training.recipe import LoraRecipe
 
@@ -33,18 +31,18 @@ def run(chain: PipelineRecipe, where: Path | str) -> None:
     """All three stages. UserError before the first where they do not fit together."""
     target, draft = recipe.load(chain.target, []), recipe.load(chain.draft, [])
     _check(chain, target, draft, where)
-    state = PartialState()
+    state = processes.joined()
 
     def stage(title: str) -> None:
         if state.is_main_process:
             sources.say(title)
 
     stage(f"stage 1 of 3: target, {chain.target}")
-    lora.run(target, {"path": chain.target, "overrides": []})
+    lora.run(target, recipe.command(chain.target, []))
     stage(f"stage 2 of 3: its answers to its training prompts, {chain.answers.path}")
     answers.run(draft.target, target.data, chain.answers, where)
     stage(f"stage 3 of 3: draft, {chain.draft}")
-    lora.run(draft, {"path": chain.draft, "overrides": []})
+    lora.run(draft, recipe.command(chain.draft, []))
 
 
 def _check(chain: PipelineRecipe, target: LoraRecipe, draft: LoraRecipe, where: Path | str) -> None:

@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,14 @@ def load(path: Path | str, overrides: list[str]) -> LoraRecipe:
     recipe = config.load(LoraRecipe, path, overrides)
     check(recipe, path)
     return dataclasses.replace(recipe, out=recipe.out or f"checkpoints/{Path(path).stem}")
+
+
+def command(path: Path | str, overrides: list[str]) -> dict[str, Any]:
+    """How to run this again, for a manifest: a recipe's first line is the command that runs it."""
+    first = config.find_recipe(path).read_text(encoding="utf-8").partition("\n")[0]
+    said = first.removeprefix("#").strip()
+    program = said if first.startswith("# accelerate launch") else f"accelerate launch train/lora.py {path}"
+    return {"path": str(path), "overrides": overrides, "command": " ".join([program, *map(shlex.quote, overrides)])}
 
 
 def check(recipe: LoraRecipe, where: Path | str) -> None:

@@ -1,0 +1,115 @@
+"""Two runs over the same problems, with paired bootstrap intervals: is one better, and by how much?
+
+A prompt is resampled with both runs' results on it, so what makes a problem hard for both cancels. An interval that
+holds 0 (a difference) or 1 (a ratio) shows no difference, and `verdict` says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.evaluation.records import Record
+from toolkit.evaluation.score import BASELINE
+from toolkit.evaluation.stats import RESAMPLES, Interval
+
+
+@dataclass(frozen=True)
+class Side:
+    """A method's timed rows and the quality rows that stand for its answers (its own, or AR's where it is exact)."""
+
+    speed: dict[str, Record]  # by prompt id
+    quality: dict[str, Record]
+
+    @classmethod
+    def of(cls, rows: Sequence[Record], method: str) -> "Side":
+        timed = {row.prompt_id: row for row in rows if row.set == "speed" and row.method == method and row.ok}
+        judged = [row for row in rows if row.set == "quality" and row.ok and row.correct is not None]
+        exact = all(row.lossless for row in timed.values())
+        source = BASELINE if exact and not any(row.method == method for row in judged) else method
+        return cls(timed, {row.prompt_id: row for row in judged if row.method == source})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """other against base; None where a set was not run."""
+
+    accuracy: Interval | None  # difference
+    tokens: Interval | None  # ratio of the tokens an answer
+    acceptance: Interval | None  # difference of the share of proposed tokens that were accepted
+    tau: Interval | None  # difference of emitted tokens a target forward
+    seconds_per_correct: Interval | None  # ratio
+    speed_n: int
+    quality_n: int
+
+
+def compare(base: Side, other: Side, seed: int = 0) -> Comparison:
+    """Over the prompts that both ran."""
+    timed = sorted(base.speed.keys() & other.speed.keys())
+    judged = sorted(base.quality.keys() & other.quality.keys())
+    rng = np.random.default_rng(seed)
+    fast = [_speed_table([side.speed[key] for key in timed]) for side in (base, other)]
+    good = [_quality_table([side.quality[key] for key in judged]) for side in (base, other)]
+    picks = [rng.integers(max(n, 1), size=(RESAMPLES, n)) for n in (len(timed), len(judged))]
+    accuracy = tokens = acceptance = tau = cost = None
+    if judged:
+        accuracy = _difference(*(_over(table, picks[1], 0, 2) for table in good))
+        tokens = _ratio(*(_over(table, picks[1], 1, 2) for table in good))
+    if timed:
+        tau = _difference(*(_over(table, picks[0], 0, 2) for table in fast))
+        if all(table[:, 3].sum() for table in fast):
+            acceptance = _difference(*(_over(table, picks[0], 4, 3) for table in fast))
+    if timed and judged and all(table[:, 0].sum() for table in good):
+        cost = _ratio(*(_cost(f, g, picks) for f, g in zip(fast, good, strict=True)))
+    return Comparison(accuracy, tokens, acceptance, tau, cost, len(timed), len(judged))
+
+
+_Draws = tuple[float, np.ndarray]  # the figure itself, and its resamples
+
+
+def _speed_table(rows: Sequence[Record]) -> np.ndarray:
+    """[n, 5]: tokens, seconds, rounds, proposed, accepted."""
+    return np.array([[r.n_tokens, r.times["total"], r.rounds, r.proposed, r.accepted] for r in rows], dtype=float)
+
+
+def _quality_table(rows: Sequence[Record]) -> np.ndarray:
+    """[n, 3]: right or not, tokens, 1."""
+    return np.array([[bool(r.correct), r.n_tokens, 1] for r in rows], dtype=float)
+
+
+def _over(table: np.ndarray, picks: np.ndarray, above: int, below: int) -> _Draws:
+    """A ratio of two columns' sums."""
+    sums = table[picks].sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(table[:, above].sum() / table[:, below].sum()), sums[:, above] / sums[:, below]
+
+
+def _cost(fast: np.ndarray, good: np.ndarray, picks: list[np.ndarray]) -> _Draws:
+    """Seconds per correct answer: seconds a token times tokens per correct answer."""
+    a, some_a = _over(fast, picks[0], 1, 0)
+    b, some_b = _over(good, picks[1], 1, 0)
+    return a * b, some_a * some_b
+
+
+def _difference(base: _Draws, other: _Draws) -> Interval:
+    return _interval(other[0] - base[0], other[1] - base[1])
+
+
+def _ratio(base: _Draws, other: _Draws) -> Interval:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _interval(other[0] / base[0], other[1] / base[1])
+
+
+def _interval(value: float, draws: np.ndarray) -> Interval:
+    """A resample without a single right answer costs infinitely much, and counts as that."""
+    low, high = np.quantile(np.nan_to_num(draws, nan=np.inf, posinf=1e12), [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def verdict(interval: Interval | None, nothing: float) -> str:
+    """`nothing`: the value that means no difference."""
+    if interval is None:
+        return "not measured"
+    if interval.low <= nothing <= interval.high:
+        return "no difference shown"
+    return "higher" if interval.low > nothing else "lower"

@@ -1,0 +1,119 @@
+"""`python -m eval.study RECIPE`: one eval recipe under every combination of some changes, and one table of them all.
+
+`axes` name the changes: each value of an axis is a list of overrides of `recipe`. Every cell is an ordinary eval run in
+a directory of its own, so a killed study goes on and each cell can be looked into. `compare` sets two values of an axis
+side by side over the same prompts: accuracy, acceptance, and seconds per correct answer, with paired intervals.
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from toolkit import config
+from toolkit.errors import UserError
+from toolkit.evaluation import recipe as recipes
+from toolkit.evaluation import run, study_table
+from toolkit.evaluation.compare import Side, compare
+from toolkit.evaluation.records import RecordFile
+from toolkit.evaluation.study_table import Cell
+from toolkit.files import write_atomic, write_json
+
+
+@dataclass
+class CompareConfig:
+    axis: str
+    base: str  # a value of the axis
+    other: str  # the value that is compared with it: differences are other - base, ratios other / base
+
+
+@dataclass
+class StudyRecipe:
+    recipe: str  # the eval recipe that all cells share
+    axes: dict[str, dict[str, list[str]]]  # axis -> value -> overrides; later axes win
+    compare: CompareConfig | None = None
+    out: str | None = None  # null: results/<name of the recipe's file>
+    title: str = field(default="")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the study that the arguments name -> the exit code."""
+    parser = argparse.ArgumentParser(prog="eval.study", description="One recipe under every combination of changes.")
+    parser.add_argument("recipe", help="as recipes/eval/cot_cod_smollm2.yaml")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="for the study, or of every cell: as speed.prompts=0"
+    )
+    arguments = parser.parse_args(argv)
+    own = {"recipe", "axes", "compare", "out", "title"}
+    mine = [text for text in arguments.overrides if text.partition("=")[0].partition(".")[0] in own]
+    theirs = [text for text in arguments.overrides if text not in mine]
+    try:
+        study = config.load(StudyRecipe, arguments.recipe, mine)
+        _check(study, arguments.recipe)
+        return _run(study, arguments.recipe, theirs)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(study: StudyRecipe, source: str, overrides: list[str]) -> int:
+    out = Path(study.out or f"results/{Path(source).stem}")
+    named = list(itertools.product(*(axis.items() for axis in study.axes.values())))
+    planned = []
+    for combination in named:
+        values = tuple(value for value, _ in combination)
+        changes = [change for _, list_ in combination for change in list_]
+        where = [f"out={out / '-'.join(values)}"]
+        planned.append((values, recipes.load(study.recipe, [*changes, *overrides, *where])))  # all are checked first
+    cells, code = [], 0
+    for number, (values, recipe) in enumerate(planned, start=1):
+        print(f"cell {number} of {len(planned)}: {', '.join(values)}", file=sys.stderr, flush=True)
+        code = max(code, run.evaluate(recipe, study.recipe))
+        cells.append(Cell(values, Path(recipe.out)))
+    _summarise(study, source, out, cells)
+    return code
+
+
+def _summarise(study: StudyRecipe, source: str, out: Path, cells: Sequence[Cell]) -> None:
+    comparisons = list(_comparisons(study, cells)) if study.compare else []
+    tables = study_table.tables(list(study.axes), cells, study.compare, comparisons)
+    write_json(out / "study.json", study_table.as_json(source, list(study.axes), cells, comparisons))
+    write_atomic(out / "study.md", study_table.markdown(study.title or Path(source).stem, tables).encode())
+    study_table.pictures(out, cells)
+    study_table.show(tables)
+    print(f"In {out}: {', '.join(sorted(path.name for path in out.glob('study*')))}")
+
+
+def _comparisons(study: StudyRecipe, cells: Sequence[Cell]) -> list[dict]:
+    """Both sides of each pair of cells that differ in the compared axis only, method by method."""
+    place = list(study.axes).index(study.compare.axis)
+    by_values = {cell.values: cell for cell in cells}
+    found = []
+    for values, cell in by_values.items():
+        if values[place] != study.compare.base:
+            continue
+        twin = by_values[(*values[:place], study.compare.other, *values[place + 1 :])]
+        rest = (*values[:place], *values[place + 1 :])
+        sides = [RecordFile(one.path / "records.jsonl").rows for one in (cell, twin)]
+        for method in cell.methods():
+            if method in twin.methods():
+                base, other = (Side.of(rows, method) for rows in sides)
+                found.append({"cell": list(rest), "method": method, **asdict(compare(base, other))})
+    return found
+
+
+def _check(study: StudyRecipe, where: str) -> None:
+    for axis, values in study.axes.items():
+        if not values:
+            raise UserError(f"{where}: key 'axes.{axis}' is empty; expected names with lists of overrides.")
+    pair = study.compare
+    if pair and (pair.axis not in study.axes or not {pair.base, pair.other} <= study.axes[pair.axis].keys()):
+        raise UserError(
+            f"{where}: key 'compare' names axis '{pair.axis}' with '{pair.base}' and '{pair.other}'; expected an axis "
+            f"of {', '.join(study.axes)} and two of its values."
+        )

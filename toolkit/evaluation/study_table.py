@@ -1,0 +1,202 @@
+"""A study's cells as one table, its comparison as another, and two pictures over all cells."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: no window, no display
+from matplotlib import pyplot as plt  # noqa: E402
+
+from toolkit.evaluation import table  # noqa: E402
+from toolkit.evaluation.compare import verdict  # noqa: E402
+from toolkit.evaluation.plots import save  # noqa: E402
+from toolkit.evaluation.stats import Interval  # noqa: E402
+from toolkit.evaluation.table import NONE, Table  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination, and the eval run in its directory."""
+
+    values: tuple[str, ...]
+    path: Path
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        return json.loads((self.path / "results.json").read_text())
+
+    def methods(self) -> list[str]:
+        return list(self.results["methods"])
+
+    def speed(self, method: str) -> dict[str, Any]:
+        return next((one for one in self.results["speed"] if one["method"] == method), {})
+
+    def quality(self, method: str) -> dict[str, Any]:
+        return next((one for one in self.results["quality"] if one["method"] == method), {})
+
+
+def tables(axes: Sequence[str], cells: Sequence[Cell], pair: Any, comparisons: Sequence[dict]) -> list[Table]:
+    """Quality, speed, and the comparison where there is one."""
+    drawn = [_quality(axes, cells), _speed(axes, cells)]
+    if comparisons:
+        drawn.append(_compared([axis for axis in axes if axis != pair.axis], pair, comparisons))
+    return [one for one in drawn if one.rows]
+
+
+def _quality(axes: Sequence[str], cells: Sequence[Cell]) -> Table:
+    columns = [*axes, "method", "n", "accuracy [95%]", "tokens", "cut", "last number only"]
+    rows = []
+    for cell in cells:
+        for one in cell.results["quality"]:
+            if not one["inherited"]:
+                fallback = one["extraction"].get("last_number", 0) / one["n"] if one["n"] else None
+                shown = [one["method"], str(one["n"]), _accuracy(one["accuracy"]), _number(one["mean_tokens"], 0)]
+                rows.append([*cell.values, *shown, _percent(one["cut"]), _percent(fallback)])
+    note = "cut: share that ran into the token limit; such answers count as wrong"
+    return Table("Quality (batched, never timed)", columns, rows, [note])
+
+
+def _speed(axes: Sequence[str], cells: Sequence[Cell]) -> Table:
+    columns = [*axes, "method", "n", "tok/s", "speedup [95%]", "tau", "accepted", "by position", "s/correct"]
+    rows = []
+    for cell in cells:
+        for one in cell.results["speed"]:
+            positions = " ".join(f"{share:.0%}" for share in one["unconditional"][:6]) or NONE
+            rows.append(
+                [
+                    *cell.values,
+                    one["method"],
+                    str(one["n"]),
+                    _number(one["tokens_per_second"], 1),
+                    _times(one["speedup"]),
+                    _number(one["tau"], 2),
+                    _percent(one["acceptance_rate"]),
+                    positions,
+                    _number(one["seconds_per_correct"], 2),
+                ]
+            )
+    notes = [
+        "by position: share of all drafts whose first, second, ... token was accepted",
+        "s/correct: the quality set's tokens an answer, at this rate, over its accuracy",
+    ]
+    return Table("Speed (batch as in the recipe, timed)", columns, rows, notes)
+
+
+def _compared(axes: Sequence[str], pair: Any, comparisons: Sequence[dict]) -> Table:
+    columns = [*axes, "method", "accuracy", "tokens", "acceptance", "tau", "s/correct"]
+    rows, words = [], []
+    for one in comparisons:
+        acceptance, cost = one["acceptance"], one["seconds_per_correct"]
+        figures = [_points(one["accuracy"]), _times(one["tokens"]), _points(acceptance), _plain(one["tau"])]
+        rows.append([*one["cell"], one["method"], *figures, _times(cost)])
+        words.append(
+            f"{' '.join([*one['cell'], one['method']])}: acceptance {_words(acceptance, 0)}; seconds per correct "
+            f"answer {_words(cost, 1)}"
+        )
+    notes = [
+        f"{pair.other} against {pair.base}, same problems, 95% paired bootstrap: accuracy and acceptance in points, "
+        "tau as difference, tokens and s/correct as ratio",
+        *words,
+    ]
+    return Table(f"{pair.other} against {pair.base}", columns, rows, notes)
+
+
+def as_json(source: str, axes: Sequence[str], cells: Sequence[Cell], comparisons: Sequence[dict]) -> dict[str, Any]:
+    """Every figure of the tables, and the runs that they come from."""
+    return {
+        "recipe": source,
+        "axes": list(axes),
+        "cells": [
+            {
+                "values": list(cell.values),
+                "results": str(cell.path / "results.json"),
+                "models": cell.results["models"],
+                "sessions": cell.results["sessions"],
+                "speed": cell.results["speed"],
+                "quality": cell.results["quality"],
+                "equality": cell.results["equality"],
+            }
+            for cell in cells
+        ],
+        "comparisons": [_finite(one) for one in comparisons],
+    }
+
+
+def pictures(out: Path, cells: Sequence[Cell]) -> None:
+    """Acceptance by position and seconds per correct answer, a line and a bar each cell and method."""
+    lines = [(cell, one) for cell in cells for one in cell.results["speed"] if one["conditional"]]
+    if lines:
+        figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+        for cell, one in lines:
+            seen = [(i, share) for i, share in enumerate(one["conditional"], start=1) if share is not None]
+            axes.plot(*zip(*seen, strict=True), marker="o", label=f"{' '.join(cell.values)}: {one['method']}")
+        axes.set_ylim(0, 1.05)
+        axes.set_xlabel("position in the draft")
+        axes.set_ylabel("accepted, given all before it")
+        axes.legend(fontsize=6, ncols=2)
+        save(figure, out / "study_acceptance.png")
+    bars = [(cell, one) for cell in cells for one in cell.results["speed"] if one["seconds_per_correct"]]
+    if bars:
+        figure, axes = plt.subplots(figsize=(8, 1.5 + 0.22 * len(bars)), layout="constrained")
+        names = [f"{' '.join(cell.values)}: {one['method']}" for cell, one in bars]
+        axes.barh(names, [one["seconds_per_correct"] for _, one in bars])
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.set_xlabel("seconds per correct answer (log)")
+        axes.tick_params(labelsize=7)
+        save(figure, out / "study_cost.png")
+
+
+def show(drawn: Sequence[Table]) -> None:
+    table.show(drawn, [])
+
+
+def markdown(title: str, drawn: Sequence[Table]) -> str:
+    return table.markdown(title, drawn, [])
+
+
+def _words(found: dict[str, float] | None, nothing: float) -> str:
+    return verdict(None if found is None else Interval(**found), nothing)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NONE if value is None else f"{value:,.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return NONE if value is None else f"{value:.1%}"
+
+
+def _accuracy(found: dict[str, float] | None) -> str:
+    return NONE if found is None else f"{found['value']:.1%} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
+def _points(found: dict[str, float] | None) -> str:
+    return NONE if found is None else f"{100 * found['value']:+.1f} {_bounds(found, 100, '+.1f')}"
+
+
+def _plain(found: dict[str, float] | None) -> str:
+    return NONE if found is None else f"{found['value']:+.2f} {_bounds(found, 1, '+.2f')}"
+
+
+def _times(found: dict[str, float] | None) -> str:
+    return NONE if found is None else f"{found['value']:.2f}x {_bounds(found, 1, '.2f')}"
+
+
+def _bounds(found: dict[str, float], scale: float, form: str) -> str:
+    if found["low"] is None:
+        return f"[{NONE}]"
+    return f"[{scale * found['low']:{form}}, {scale * found['high']:{form}}]"
+
+
+def _finite(node: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    return None if isinstance(node, float) and not math.isfinite(node) else node
