@@ -1,0 +1,63 @@
+"""Paired comparison of two runs: what it says of equal runs, of better ones, and of too few prompts."""
+
+import math
+
+import pytest
+
+from tests.evaluation.rows import row
+from toolkit.evaluation.compare import Side, compare, verdict
+
+
+def side(n, seconds=1.0, accepted=2, right=(), tokens=10, lossless=True):
+    """n prompts, timed with a draft of 4 tokens a round, judged by their number."""
+    windows = [(4, accepted)] * 4
+    timed = [row("draft", f"p{i}", tokens=8, seconds=seconds, windows=windows, lossless=lossless) for i in range(n)]
+    judged = [row("baseline", f"p{i}", tokens=tokens, set="quality", correct=i in right) for i in range(n)]
+    return Side.of([*timed, *judged], "draft")
+
+
+def test_equal_runs_show_no_difference():
+    found = compare(side(20, right=range(10)), side(20, right=range(10)))
+    assert (found.accuracy.value, found.acceptance.value) == (0.0, 0.0)
+    assert found.seconds_per_correct.value == pytest.approx(1.0)
+    assert verdict(found.accuracy, 0) == "no difference shown"
+    assert verdict(found.seconds_per_correct, 1) == "no difference shown"
+
+
+def test_a_faster_run_with_the_same_answers_costs_less():
+    found = compare(side(20, right=range(10)), side(20, seconds=0.5, accepted=3, right=range(10)))
+    assert found.seconds_per_correct.value == pytest.approx(0.5)
+    assert verdict(found.seconds_per_correct, 1) == "lower"
+    assert found.acceptance.value == pytest.approx(1 / 4)
+    assert verdict(found.acceptance, 0) == "higher"
+
+
+def test_pairing_cancels_what_makes_a_prompt_hard():
+    # the same ten problems of 20 are right on both sides, and one more: unpaired, that is far within noise
+    alike = compare(side(20, right=range(10)), side(20, right=range(10)))
+    better = compare(side(20, right=range(5)), side(20, right=range(15)))
+    assert alike.accuracy.high - alike.accuracy.low == 0
+    assert better.accuracy.low > 0.2
+
+
+def test_twice_the_tokens_for_the_same_answers_cost_twice():
+    found = compare(side(20, right=range(10)), side(20, right=range(10), tokens=20))
+    assert found.tokens.value == pytest.approx(2.0)
+    assert found.seconds_per_correct.value == pytest.approx(2.0)
+
+
+def test_without_a_right_answer_there_is_no_cost():
+    found = compare(side(20), side(20, right=range(10)))
+    assert found.seconds_per_correct is None
+    assert verdict(None, 1) == "not measured"
+
+
+def test_a_side_with_almost_no_right_answers_has_an_open_interval():
+    found = compare(side(20, right=range(10)), side(20, right=[3]))
+    assert found.seconds_per_correct.high > 1e9  # a resample without the one right answer costs without end
+    assert not math.isnan(found.seconds_per_correct.low)
+
+
+def test_only_prompts_that_both_ran_count():
+    found = compare(side(20, right=range(10)), side(12, right=range(10)))
+    assert (found.speed_n, found.quality_n) == (12, 12)

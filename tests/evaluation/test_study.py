@@ -1,0 +1,55 @@
+"""A study on a tiny model: every cell is a run of its own, a second start decodes nothing, mistakes are refused."""
+
+import json
+
+import pytest
+
+from toolkit.evaluation import study
+
+RECIPE = """
+recipe: recipes/eval/cot_cod_cell.yaml
+axes:
+  task: {{steps: ["task={{type: steps, split: test, limit: 6}}"]}}
+  style: {{cot: [task.style=cot], cod: [task.style=cod]}}
+compare: {{axis: style, base: cot, other: {other}}}
+out: {out}
+"""
+SMALL = ["target=tiny-random:llama", "sampling.max_new_tokens=16", "speed.max_new_tokens=8", "speed.prompts=5"]
+
+
+def written(tmp_path, other="cod"):
+    path = tmp_path / "study.yaml"
+    path.write_text(RECIPE.format(other=other, out=tmp_path / "out"))
+    return str(path)
+
+
+def test_a_study(tmp_path, capsys):
+    path = written(tmp_path)
+    assert study.main([path, *SMALL]) == 0
+    shown = capsys.readouterr().out
+    assert "cod against cot" in shown
+    out = tmp_path / "out"
+    found = json.loads((out / "study.json").read_text())
+    assert [cell["values"] for cell in found["cells"]] == [["steps", "cot"], ["steps", "cod"]]
+    assert {one["method"] for one in found["comparisons"]} == {"baseline", "ngram"}
+    assert all(one["speed_n"] == 5 and one["quality_n"] == 6 for one in found["comparisons"])
+    for cell in ("steps-cot", "steps-cod"):
+        timed = [json.loads(line) for line in (out / cell / "records.jsonl").read_text().splitlines()]
+        assert {row["n_tokens"] for row in timed if row["set"] == "speed"} <= set(range(1, 9))
+        assert max(row["n_tokens"] for row in timed if row["set"] == "quality") == 16
+        # every text ran into the limit: none of them counts as right
+        assert not any(row["correct"] for row in timed if row["finish"] == "length")
+    before = (out / "steps-cot" / "records.jsonl").read_bytes()
+    assert study.main([path, *SMALL]) == 0
+    assert (out / "steps-cot" / "records.jsonl").read_bytes() == before
+
+
+def test_a_value_that_is_no_cell_is_refused(tmp_path, capsys):
+    assert study.main([written(tmp_path, other="code"), *SMALL]) == 2
+    assert "'code'; expected an axis of task, style and two of its values" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("override", ["speed.max_new_tokens=99", "speed.max_new_tokens=0"])
+def test_timed_texts_are_no_longer_than_the_others(tmp_path, capsys, override):
+    assert study.main([written(tmp_path), *SMALL, override]) == 2
+    assert "'speed.max_new_tokens'" in capsys.readouterr().err
