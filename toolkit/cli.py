@@ -7,14 +7,19 @@ its traceback. Torch is imported by the command that needs it, so that `draftsmi
 import argparse
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 from toolkit import __version__
+from toolkit.artifact import Manifest
 from toolkit.errors import UserError
+from toolkit.export import commands
 
 PROGRAMS = {  # each parses its own arguments, so that `python -m eval` and `draftsmith eval` are one program
     "eval": "run a recipe: baseline and methods side by side",
     "bench": "speed beside transformers",
     "generate": "one prompt through one method, streamed",
+    **commands.DOES,
 }
 
 
@@ -42,6 +47,8 @@ def _run(argv: list[str]) -> int:
         return bench.main(argv[1:])
     if argv[:1] == ["generate"]:
         return _generate(argv[1:])
+    if argv and argv[0] in commands.DOES:
+        return commands.run(argv[0], argv[1:], _smoke)
     arguments = _parser().parse_args(argv)
     return _list(arguments.json)
 
@@ -51,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="draftsmith", description="Train and measure the pieces of speculative decoding."
     )
     parser.add_argument("--version", action="version", version=f"draftsmith {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, does in PROGRAMS.items():
-        commands.add_parser(name, help=f"{does} (`draftsmith {name} --help`)")
-    listing = commands.add_parser("list", help="methods, tasks, pieces and tiny models")
+        subparsers.add_parser(name, help=f"{does} (`draftsmith {name} --help`)")
+    listing = subparsers.add_parser("list", help="methods, tasks, pieces and tiny models")
     listing.add_argument("--json", action="store_true", help="for programs")
     return parser
 
@@ -70,6 +77,13 @@ def _generate(argv: list[str]) -> int:
 
     chosen = [f"target={arguments.target}", f"method={arguments.method}"]
     return generate.main(arguments.prompt, [*chosen, *arguments.overrides])
+
+
+def _smoke(directory: Path, manifest: Manifest) -> dict[str, Any]:
+    """What every training program ends with; exporting, which lies below training, is handed it from here."""
+    from toolkit.training import finish
+
+    return finish.smoke(directory, manifest)
 
 
 def _list(as_json: bool) -> int:

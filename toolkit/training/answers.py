@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from toolkit import chat, methods, sources
 from toolkit.backends import vllm
@@ -66,7 +66,7 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     state.wait_for_everyone()  # nobody writes before all have read what is there
     if own:
         decode = _vllm if settings.engine == "vllm" else _loop
-        with Bar("answers", len(own)) as bar, (parts / f"{state.process_index}.jsonl").open("a") as file:
+        with Bar("answers", len(own)) as bar, _appending(parts / f"{state.process_index}.jsonl") as file:
             for chunk in _chunks(own, settings.batch):
                 for one, tokens, text, finish in decode(models, chunk, settings):
                     file.write(json.dumps(_row(one, tokens, text, finish)) + "\n")
@@ -154,6 +154,14 @@ def _open(path: Path, identity: dict[str, Any], where: Path | str) -> Path:
     parts.mkdir(parents=True, exist_ok=True)
     write_json(marker, identity)
     return parts
+
+
+def _appending(part: Path) -> TextIO:
+    """The file, opened to go on in a line of its own where a kill cut the last one short."""
+    torn = part.is_file() and not part.read_bytes().endswith(b"\n")
+    file = part.open("a", encoding="utf-8")
+    file.write("\n" if torn else "")
+    return file
 
 
 def _done(parts: Path) -> dict[str, dict[str, Any]]:

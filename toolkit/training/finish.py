@@ -5,10 +5,12 @@ Only then is success printed. What is tried is what was saved, through the same 
 
 import dataclasses
 import json
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
 
 from toolkit import adapters, artifact, chat, config, methods, sources, version
 from toolkit.artifact import Manifest
@@ -21,6 +23,7 @@ from toolkit.loading import TARGET
 from toolkit.training import data
 from toolkit.training.recipe import LoraRecipe
 
+_STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROMPTS, TOKENS = 4, 48  # what is tried
 
 
@@ -35,7 +38,9 @@ def lora(
     out = Path(recipe.out)
     beside = artifact.partial(out)
     with artifact.writing(out):
-        shutil.copy(adapter / adapters.WEIGHTS, beside)
+        weights = load_file(adapter / adapters.WEIGHTS)
+        stored = {name: tensor.to(_STORED[recipe.lora.stored]) for name, tensor in weights.items()}
+        save_file(stored, beside / adapters.WEIGHTS, metadata={"format": "pt"})
         settings = json.loads((adapter / adapters.CONFIG).read_text())
         settings["base_model_name_or_path"] = bound["name"]  # the path it was loaded from means nothing elsewhere
         (beside / adapters.CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
@@ -62,8 +67,10 @@ def lora(
 
 
 def finished(out: Path, recipe: LoraRecipe) -> bool:
-    """Whether the artifact of this very recipe is there already. UserError where another one is."""
+    """Whether the artifact of this very recipe is there already. UserError where something else is."""
     if not (out / artifact.MANIFEST).is_file():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"{out}: is there and is no artifact, so it is left alone. Set out=DIR elsewhere.")
         return False
     found = artifact.verify(out).recipe.get("config")
     if found != json.loads(json.dumps(dataclasses.asdict(recipe))):

@@ -14,8 +14,10 @@ from accelerate import PartialState
 from datasets import Dataset
 from peft import LoraConfig, TaskType
 from safetensors import SafetensorError
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
+from transformers.pytorch_utils import Conv1D
 from transformers.training_args import OptimizerNames
 from trl import SFTConfig, SFTTrainer
 
@@ -38,13 +40,15 @@ def run(recipe: LoraRecipe, command: dict[str, Any]) -> Path:
     if finish.finished(out, recipe):
         _say(state, f"{out} is there already; delete it to train again")
         return out
-    _check_optimizer(recipe.train.optimizer, where)
+    check_optimizer(recipe.train.optimizer, where)
     with state.main_process_first():  # a model that has to be fetched or converted is so once
         model, tokenizer = hub.load_hf(processes.placed(recipe.model, recipe.target), recipe.target)
+        _check_targets(recipe.lora.targets, model, where)
         bound = identify(recipe.target or recipe.model)
         loaded = rows.load(recipe.data, tokenizer, recipe.train.seed, where)
         described = loaded.describe()
-        work = rundir.open_run(out, {"recipe": asdict(recipe), "data": described["fingerprint"], "on": bound}, where)
+        identity = {"recipe": asdict(recipe), "data": described["fingerprint"], "on": bound}
+        work = rundir.open_run(out, identity | {"processes": state.num_processes}, where)
     dropped = ", ".join(f"{count} {reason}" for reason, count in loaded.dropped.items()) or "none"
     _say(
         state,
@@ -140,7 +144,7 @@ def adapter_config(recipe: LoraRecipe) -> LoraConfig:
     )
 
 
-def _check_optimizer(name: str, where: Path | str) -> None:
+def check_optimizer(name: str, where: Path | str) -> None:
     """UserError where the optimizer is unknown or cannot be had here, before a model is loaded."""
     known = [optimizer.value for optimizer in OptimizerNames]
     if name not in known:
@@ -159,23 +163,30 @@ def _check_optimizer(name: str, where: Path | str) -> None:
         )
 
 
+def _check_targets(targets: Sequence[str], model: PreTrainedModel, where: Path | str) -> None:
+    """UserError for a name that no module has; PEFT passes it over as long as one of the others fits."""
+    modules = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D, nn.Embedding))]
+    known = sorted({name.rpartition(".")[2] for name in modules})
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in modules):
+            raise UserError(
+                f"{where}: key 'lora.targets': no module of the model is called '{target}'."
+                f"{registry.nearest(target, known)} There are: {registry.listed(known)}."
+            )
+
+
 def _trainer(
     recipe: LoraRecipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loaded: rows.Data, work: Path
 ) -> SFTTrainer:
     kind = SFTTrainer if processes.on_gpu() else AnswerSFTTrainer
-    try:
-        return kind(
-            model=model,
-            args=arguments(recipe, work),
-            train_dataset=_dataset(loaded.train),
-            eval_dataset=_dataset(loaded.valid),
-            processing_class=tokenizer,
-            peft_config=adapter_config(recipe),
-        )
-    except ValueError as error:
-        if "target modules" not in str(error).lower():
-            raise
-        raise UserError(f"key 'lora.targets': {error}") from error
+    return kind(
+        model=model,
+        args=arguments(recipe, work),
+        train_dataset=_dataset(loaded.train),
+        eval_dataset=_dataset(loaded.valid),
+        processing_class=tokenizer,
+        peft_config=adapter_config(recipe),
+    )
 
 
 def _dataset(chosen: Sequence[rows.Row]) -> Dataset:

@@ -8,7 +8,7 @@ import dataclasses
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from toolkit import config
 from toolkit.errors import UserError
@@ -39,6 +39,7 @@ class LoraConfig:
     targets: list[str] = field(
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     )
+    stored: Literal["float32", "bfloat16"] = "bfloat16"  # dtype of the file; training keeps float32
 
 
 @dataclass

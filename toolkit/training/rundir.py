@@ -81,6 +81,7 @@ def figures(trainer: Trainer, processes: int) -> dict[str, Any]:
         "best_eval_loss": state.best_metric,
         "best_step": state.best_global_step,
         "world_size": processes,
+        "dtype": str(trainer.model.get_base_model().dtype).removeprefix("torch."),  # what to merge in
         "eval_loss": [[row["step"], row["eval_loss"]] for row in state.log_history if "eval_loss" in row],
     }
 

@@ -1,0 +1,1 @@
+"""Shipped recipes and launch configurations: read, fitted together, built; nothing is run."""

@@ -1,0 +1,39 @@
+"""The recipes in `recipes/train`: by which program each is run, under which configuration of accelerate."""
+
+import shlex
+from pathlib import Path
+
+import yaml
+
+from toolkit.config import recipes_dir
+
+ROOT = Path(__file__).parents[2]
+TRAIN = sorted(path.relative_to(ROOT) for path in recipes_dir().glob("train/**/*.yaml"))
+CONFIGS = sorted(ROOT.glob("accelerate_configs/*.yaml"))
+LARGE = ("qwen3_14b_0.6b", "qwen2.5_7b_0.5b", "llama3_8b_1b")
+
+
+def command(path: Path) -> list[str]:
+    """The words of the command in the first line."""
+    first = (ROOT / path).read_text(encoding="utf-8").splitlines()[0]
+    return shlex.split(first.removeprefix("#"))
+
+
+def program(path: Path) -> str:
+    """`train/lora.py`, `train/cot_cod.py`, ..."""
+    return next(word for word in command(path) if word.startswith("train/"))
+
+
+def launched(path: Path) -> Path:
+    """The configuration of accelerate that the command names."""
+    words = command(path)
+    return ROOT / words[words.index("--config_file") + 1]
+
+
+def processes(path: Path) -> int:
+    """How many the command starts."""
+    return yaml.safe_load(launched(path).read_text())["num_processes"]
+
+
+LORA = [path for path in TRAIN if program(path) == "train/lora.py"]
+PIPELINES = [path for path in TRAIN if program(path) == "train/cot_cod.py"]

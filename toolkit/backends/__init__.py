@@ -1,0 +1,1 @@
+"""Engines other than this loop, for what is exported to them."""

@@ -1,0 +1,1 @@
+"""What leaves the toolkit: directories that other engines and libraries load."""

@@ -1,0 +1,99 @@
+"""A LoRA artifact as a full model that needs neither PEFT nor us, with manifest and card.
+
+A draft made of its target becomes an ordinary Hugging Face model with the target's layers that it keeps, and beside it
+`speculative_config.json`, which tells vLLM of it. That target, with the adapters it had, is asked for and checked.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from toolkit import adapters, artifact, binding, methods
+from toolkit.artifact import Manifest
+from toolkit.engine.types import Request, Sampling
+from toolkit.errors import UserError
+from toolkit.export import card, usage
+from toolkit.export.merge import export_merged
+from toolkit.files import write_json
+from toolkit.hub import ModelConfig, Models
+from toolkit.loading import TARGET, load
+
+SIDE_FILE = "speculative_config.json"
+_LICENCES = ("LICENSE*", "NOTICE*")
+_PROMPTS = ("Ten apples and two", "The capital of France", "def add(a, b):", "1 + 1 =")
+_TOKENS = 16
+
+
+def export(directory: Path, out: Path, *, target: str | None = None, target_adapters: Sequence[str] = ()) -> Manifest:
+    """Write the full model to `out`, whole or not at all -> its manifest.
+
+    `target`: where the target is, if not where the manifest says; `target_adapters`: the adapters it had, in order.
+    """
+    manifest = artifact.verify(directory)
+    if manifest.kind != "lora":
+        raise UserError(f"{directory}: is a full model already (kind '{manifest.kind}'); copy it, or use --push.")
+    model = _target(directory, manifest, target, target_adapters)
+    export_merged([directory], out, model)
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, out, ignore_errors=True)
+        written = _complete(directory, manifest, out)
+        undo.pop_all()
+    return written
+
+
+def _target(directory: Path, manifest: Manifest, name: str | None, given: Sequence[str]) -> ModelConfig | None:
+    """The target that the artifact was made of, checked to be the one it is bound to; None where it is of no target."""
+    if manifest.base.get("name") != TARGET:
+        if name or given:
+            raise UserError(
+                f"{directory}: its base is '{manifest.base.get('name')}', not its target; leave out --target and "
+                "--target-adapter."
+            )
+        return None
+    bound = manifest.binds.get("target")
+    if bound is None:
+        raise UserError(
+            f"{directory / artifact.MANIFEST}: key 'binds.target' is missing, so the target that it was made of is not "
+            "known. Train the artifact again."
+        )
+    directories = [adapters.read(adapter)[0] for adapter in given]
+    digests = [artifact.digest(adapter) for adapter in directories]
+    if digests != bound["adapters"]:
+        raise UserError(
+            f"{directory / artifact.MANIFEST}: key 'binds.target.adapters': made of {bound['name']} with the adapters "
+            f"{_short(bound['adapters'])} (SHA-256, in this order); --target-adapter gave {_short(digests)}. Give each "
+            "adapter's directory with a --target-adapter of its own."
+        )
+    config = ModelConfig(name or bound["name"], adapters=[str(adapter) for adapter in directories])
+    _, tokenizer, origin = load(config, None)
+    binding.check(directory, bound, origin.identity(tokenizer))
+    return config
+
+
+def _complete(directory: Path, manifest: Manifest, out: Path) -> Manifest:
+    """What is beside the weights: licence files, vLLM's side file, manifest, card."""
+    with artifact.writing(out):
+        for path in (path for pattern in _LICENCES for path in directory.glob(pattern)):
+            shutil.copy2(path, out / path.name)
+        if "draft" in manifest.provides:
+            write_json(out / SIDE_FILE, usage.speculative_config(str(out)))
+    # The base stays in the manifest as what the model came from: the card names it
+    merged = artifact.write(out, dataclasses.replace(manifest, kind="model", smoke={"skipped": "not tried yet"}))
+    merged = artifact.write(out, dataclasses.replace(merged, smoke=_tried(out)))
+    card.write(out)
+    return merged
+
+
+def _tried(out: Path) -> dict[str, int]:
+    """What was saved is loaded again and decodes: by itself, as the training data may be on another machine."""
+    models = Models(ModelConfig(str(out)))
+    requests = [Request(i, tuple(models.target.tokenizer(text)["input_ids"])) for i, text in enumerate(_PROMPTS)]
+    baseline = methods.decoder(methods.resolve("baseline", out), models)
+    done = baseline.generate(requests, Sampling(max_new_tokens=_TOKENS))
+    return {"prompts": len(requests), "tokens": sum(len(one.tokens) for one in done)}
+
+
+def _short(digests: Sequence[str]) -> str:
+    return ", ".join(f"{digest[:12]}..." for digest in digests) or "none"
