@@ -104,9 +104,9 @@ def test_an_evaluation_uses_it(whole, tmp_path):
     for run, settings in ((plain, []), (used, [f"use=[{whole.out}]"])):
         run.ask([f"What is {i} + {i % 7}?" for i in range(5)])
         assert run.run("methods=[ngram]", *settings) == 0
-    assert not any(text.startswith("0 + ") for text, _ in texts(plain.rows()).values())
+    assert not any("##" in text for text, _ in texts(plain.rows()).values())
     answers = [text for text, _ in texts(used.rows()).values()]
-    assert all(re.match(r"\d+ \+ \d", text) for text in answers), answers  # it has learned the form of the answers
+    assert all(re.match(r"\d.*\+.*=.*##", text) for text in answers), answers  # the form of the answers is learned
     assert used.results()["recipe"]["target"]["adapters"] == [str(whole.out)]
     assert [each["bugs"] for each in used.results()["equality"]] == [0]
 

@@ -1,5 +1,6 @@
 """A run that is killed, or out of disk, and started again with the same command, ends as if nothing had happened."""
 
+import fcntl
 import itertools
 import json
 
@@ -80,6 +81,13 @@ def test_a_run_begun_with_another_recipe_or_other_data_is_refused(almost, capsys
     assert almost.run() == 2
     assert "other values of data." in capsys.readouterr().err
     assert almost.checkpoints() == before and not almost.out.exists()
+
+
+def test_two_runs_do_not_share_a_directory(almost, capsys):
+    with (almost.work / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert almost.run() == 2
+    assert "another process trains there" in capsys.readouterr().err
 
 
 def test_what_is_finished_is_not_trained_again(whole, capsys):

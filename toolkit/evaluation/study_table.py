@@ -116,7 +116,9 @@ def as_json(source: str, axes: Sequence[str], cells: Sequence[Cell], comparisons
             {
                 "values": list(cell.values),
                 "results": str(cell.path / "results.json"),
+                "recipe": cell.results["recipe"],
                 "models": cell.results["models"],
+                "methods": cell.results["methods"],
                 "sessions": cell.results["sessions"],
                 "speed": cell.results["speed"],
                 "quality": cell.results["quality"],

@@ -1,4 +1,4 @@
-"""`draftsmith card | export | check | describe DIR`: what can be done with an artifact once it is there.
+"""`draftsmith record | card | export | check | describe DIR`: what can be done with an artifact once it is there.
 
 Each parses its own arguments and returns an exit code. What it needs is imported when it runs: describing a directory
 should not wait for torch.
@@ -14,6 +14,7 @@ from typing import Any
 from toolkit.artifact import Manifest
 
 DOES = {
+    "record": "put measured figures into an artifact's manifest",
     "card": "write an artifact's model card, from its manifest",
     "export": "an artifact as a full model, or to the Hugging Face hub",
     "check": "an artifact's files are whole, and it was tried",
@@ -24,6 +25,8 @@ Smoke = Callable[[Path, Manifest], dict[str, Any]]  # loads the artifact and dec
 
 def run(name: str, argv: Sequence[str], smoke: Smoke) -> int:
     """Run one of these commands."""
+    if name == "record":
+        return _record(argv)
     if name == "card":
         return _card(argv)
     if name == "export":
@@ -31,6 +34,18 @@ def run(name: str, argv: Sequence[str], smoke: Smoke) -> int:
     if name == "check":
         return _check(argv, smoke)
     return _describe(argv)
+
+
+def _record(argv: Sequence[str]) -> int:
+    parser = _parser("record")
+    parser.add_argument("results", metavar="RESULTS", nargs="+", type=Path, help="results.json or study.json")
+    arguments = parser.parse_args(argv)
+    from toolkit.export import measured
+
+    for results in arguments.results:
+        manifest = measured.record(arguments.directory, results)
+    print(f"{arguments.directory}: {len(manifest.metrics)} measurements; `draftsmith card` shows them")
+    return 0
 
 
 def _card(argv: Sequence[str]) -> int:

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
-from toolkit import chat, methods, sources
+from toolkit import artifact, chat, methods, sources
 from toolkit.backends import vllm
 from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
@@ -66,11 +66,10 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     state.wait_for_everyone()  # nobody writes before all have read what is there
     if own:
         decode = _vllm if settings.engine == "vllm" else _loop
-        with Bar("answers", len(own)) as bar, _appending(parts / f"{state.process_index}.jsonl") as file:
+        with Bar("answers", len(own)) as bar:
             for chunk in _chunks(own, settings.batch):
-                for one, tokens, text, finish in decode(models, chunk, settings):
-                    file.write(json.dumps(_row(one, tokens, text, finish)) + "\n")
-                file.flush()
+                lines = [json.dumps(_row(*answered)) + "\n" for answered in decode(models, chunk, settings)]
+                _append(parts / f"{state.process_index}.jsonl", "".join(lines))
                 bar.advance(len(chunk), settings.method)
     state.wait_for_everyone()
     done = _done(parts)
@@ -156,12 +155,11 @@ def _open(path: Path, identity: dict[str, Any], where: Path | str) -> Path:
     return parts
 
 
-def _appending(part: Path) -> TextIO:
-    """The file, opened to go on in a line of its own where a kill cut the last one short."""
-    torn = part.is_file() and not part.read_bytes().endswith(b"\n")
-    file = part.open("a", encoding="utf-8")
-    file.write("\n" if torn else "")
-    return file
+def _append(part: Path, lines: str) -> None:
+    """Starts on a line of its own where a kill cut the last one short."""
+    with artifact.writing(part), part.open("ab+") as file:
+        torn = file.tell() and part.read_bytes()[-1:] != b"\n"
+        file.write((b"\n" if torn else b"") + lines.encode())
 
 
 def _done(parts: Path) -> dict[str, dict[str, Any]]:

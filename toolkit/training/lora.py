@@ -58,12 +58,13 @@ def run(recipe: LoraRecipe, command: dict[str, Any]) -> Path:
     with quiet.libraries():
         trainer = _trainer(recipe, model, tokenizer, loaded, work)
     quiet.say_lines(trainer)
-    adapter = _train(trainer, work, state)
-    unset_hf_deepspeed_config()  # else ZeRO-3 waits for all processes whenever one of them loads a model
-    if state.is_main_process:
-        figures = {"data": described, "training": rundir.figures(trainer, state.num_processes)}
-        finish.lora(recipe, command, adapter, bound, figures)
-        rundir.close(work)
+    with rundir.alone(work, state.is_main_process):
+        adapter = _train(trainer, work, state)
+        unset_hf_deepspeed_config()  # else ZeRO-3 waits for all processes whenever one of them loads a model
+        if state.is_main_process:
+            figures = {"data": described, "training": rundir.figures(trainer, state.num_processes)}
+            finish.lora(recipe, command, adapter, bound, figures)
+            rundir.close(work)
     state.wait_for_everyone()
     return out
 

@@ -5,9 +5,12 @@ it with `weights_only`, which runs no code; what leaves the run is safetensors a
 """
 
 import errno
+import fcntl
 import importlib.util
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,20 @@ def open_run(out: Path, identity: dict[str, Any], where: Path | str) -> Path:
     except OSError as error:
         raise UserError(f"{work}: cannot be written ({error}). Set out=DIR elsewhere.") from error
     return work
+
+
+@contextmanager
+def alone(work: Path, first: bool) -> Iterator[None]:
+    """Held by the first process. A launcher that is killed may leave processes behind, which go on writing."""
+    if not first:
+        yield
+        return
+    with (work / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{work}: another process trains there; wait for it, end it, or set out=DIR.") from None
+        yield
 
 
 def last_checkpoint(work: Path) -> Path | None:
