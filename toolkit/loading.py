@@ -113,23 +113,41 @@ def load(config: ModelConfig, target: ModelConfig | None) -> Loaded:
 
 def identify(config: ModelConfig) -> Identity:
     """What an artifact that is trained for this model is bound to; the weights are not loaded."""
-    directory = Path(config.name).expanduser()
-    if adapters.is_adapter(directory):
-        _, manifest = adapters.read(config.name)
-        if manifest is not None:
-            base = identify(parse(ModelConfig, manifest.base, f"{directory / artifact.MANIFEST}: key 'base'"))
-            return base | {"adapters": [*base["adapters"], artifact.digest(directory), *_digests(config)]}
-    if config.name.startswith(tiny.PREFIX):
-        tokenizer, origin = tiny.byte_tokenizer(), _seeded(config)
+    base, digests = _without_adapters(config)
+    if base.name.startswith(tiny.PREFIX):
+        origin = _seeded(base)
     else:
-        source = sources.resolve(config.name, config.revision)
-        tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False)
-        origin = Origin(config.name, source.how, source.fingerprint())
-    return dataclasses.replace(origin, adapters=tuple(_digests(config))).identity(tokenizer)
+        source = sources.resolve(base.name, base.revision)
+        origin = Origin(base.name, source.how, source.fingerprint())
+    return dataclasses.replace(origin, adapters=tuple(digests)).identity(read_tokenizer(config))
 
 
-def _digests(config: ModelConfig) -> list[str]:
-    return [artifact.digest(adapters.read(name)[0]) for name in config.adapters]
+def read_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; the weights are not loaded."""
+    base, _ = _without_adapters(config)
+    if base.name.startswith(tiny.PREFIX):
+        return tiny.byte_tokenizer()
+    return AutoTokenizer.from_pretrained(sources.resolve(base.name, base.revision).path, trust_remote_code=False)
+
+
+def _without_adapters(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
+    """The model that all adapters are merged into, and their digests in order."""
+    digests = [artifact.digest(adapters.read(name)[0]) for name in config.adapters]
+    directory = Path(config.name).expanduser()
+    if not adapters.is_adapter(directory):
+        return config, digests
+    _, manifest = adapters.read(config.name)
+    if manifest is None:
+        raise _nameless(config)
+    base, below = _without_adapters(parse(ModelConfig, manifest.base, f"{directory / artifact.MANIFEST}: key 'base'"))
+    return base, [*below, artifact.digest(directory), *digests]
+
+
+def _nameless(config: ModelConfig) -> UserError:
+    return UserError(
+        f"model '{config.name}': a LoRA without {artifact.MANIFEST}, which would name its model. "
+        f"Write {{name: MODEL, adapters: ['{config.name}']}} instead."
+    )
 
 
 def _seeded(config: ModelConfig) -> Origin:
@@ -161,10 +179,7 @@ def _adapted(config: ModelConfig, target: ModelConfig | None) -> Loaded:
     """The model that a LoRA artifact names in its manifest, with the LoRA merged into it."""
     directory, manifest = adapters.read(config.name)
     if manifest is None:
-        raise UserError(
-            f"model '{config.name}': a LoRA without {artifact.MANIFEST}, which would name its model. "
-            f"Write {{name: MODEL, adapters: ['{config.name}']}} instead."
-        )
+        raise _nameless(config)
     if config.quant != "none":
         raise UserError(f"model '{config.name}': a LoRA is merged, which needs quant: none, got {config.quant}.")
     base = _base(config, manifest, target)

@@ -39,14 +39,15 @@ def almost(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_killed_and_resumed(processes, whole, shared, tmp_path):
+def test_killed_and_resumed(processes, request, tmp_path):
+    uninterrupted = request.getfixturevalue("whole" if processes == 1 else "shared")
     settings = ["train.batch=2"] if processes == 2 else []
     killed = Training(tmp_path)
     kill_when(killed.start(*settings, processes=processes), killed.checkpoints)
     last = killed.checkpoints()[-1]
     assert EVERY <= last < STEPS and not killed.out.exists()
     assert f"going on from checkpoint-{last}" in killed.launch(*settings, processes=processes)
-    assert_same_end(killed, whole if processes == 1 else shared)
+    assert_same_end(killed, uninterrupted)
 
 
 def test_a_run_that_lacks_only_its_artifact(almost, whole, capsys):

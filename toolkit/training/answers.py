@@ -7,10 +7,12 @@ batch is written when it is done, so that a killed run goes on where it stopped,
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from transformers import PreTrainedTokenizerBase
 
 from toolkit import artifact, chat, methods, sources
 from toolkit.backends import vllm
@@ -20,6 +22,7 @@ from toolkit.evaluation.progress import Bar
 from toolkit.export import merge
 from toolkit.files import write_atomic, write_json
 from toolkit.hub import ModelConfig, Models
+from toolkit.loading import identify, read_tokenizer
 from toolkit.tasks._types import Problem, Task
 from toolkit.training import data, gates, processes
 from toolkit.training.gates import Figures, Gates, Generated
@@ -57,18 +60,17 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     """Answer whatever is not answered yet, then check the gates -> the figures that they judge."""
     state = processes.joined()
     path = Path(settings.path)
-    models = Models(target)
-    asked = _asked(prompts, models, where)
-    parts = _open(path, {"target": models.identity(), "settings": _decoding(settings)}, where)
+    asked = _asked(prompts, read_tokenizer(target), where)
+    parts = _open(path, {"target": identify(target), "settings": _decoding(settings)}, where)
     done = _done(parts)
     missing = sorted((one for one in asked if one.key not in done), key=lambda one: len(one.tokens))
     own = missing[state.process_index :: state.num_processes]
     state.wait_for_everyone()  # nobody writes before all have read what is there
     if own:
-        decode = _vllm if settings.engine == "vllm" else _loop
+        decode = _vllm(target, settings) if settings.engine == "vllm" else _loop(target, settings)
         with Bar("answers", len(own)) as bar:
             for chunk in _chunks(own, settings.batch):
-                lines = [json.dumps(_row(*answered)) + "\n" for answered in decode(models, chunk, settings)]
+                lines = [json.dumps(_row(*answered)) + "\n" for answered in decode(chunk)]
                 _append(parts / f"{state.process_index}.jsonl", "".join(lines))
                 bar.advance(len(chunk), settings.method)
     state.wait_for_everyone()
@@ -88,8 +90,7 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     return figures
 
 
-def _asked(prompts: DataConfig, models: Models, where: Path | str) -> list[Asked]:
-    tokenizer = models.target.tokenizer
+def _asked(prompts: DataConfig, tokenizer: PreTrainedTokenizerBase, where: Path | str) -> list[Asked]:
     return [
         Asked(task, problem, chat.encode(task.messages(problem), tokenizer, prompts.thinking))
         for task in data.tasks(prompts.tasks, where)
@@ -98,25 +99,40 @@ def _asked(prompts: DataConfig, models: Models, where: Path | str) -> list[Asked
 
 
 Decoded = tuple[Asked, list[int], str, str]  # prompt, tokens, text, why it ended
+Decode = Callable[[Sequence[Asked]], Iterator[Decoded]]
 
 
-def _loop(models: Models, chunk: Sequence[Asked], settings: AnswersConfig) -> Iterator[Decoded]:
-    decoder = methods.decoder(methods.resolve(settings.method, "answers.method"), models)
-    sampling = Sampling(settings.temperature, max_new_tokens=settings.max_new_tokens, seed=settings.seed)
-    requests = [Request(_number(one.key), one.tokens) for one in chunk]
-    for one, generation in zip(chunk, decoder.generate(requests, sampling), strict=True):
-        yield one, generation.tokens, generation.text, generation.finish
+def _loop(target: ModelConfig, settings: AnswersConfig) -> Decode:
+    """Our loop: every chunk is a batch."""
+    decoder = methods.decoder(methods.resolve(settings.method, "answers.method"), Models(target))
+
+    def decode(chunk: Sequence[Asked]) -> Iterator[Decoded]:
+        requests = [Request(_number(one.key), one.tokens) for one in chunk]
+        for one, generation in zip(chunk, decoder.generate(requests, _sampling(settings)), strict=True):
+            yield one, generation.tokens, generation.text, generation.finish
+
+    return decode
 
 
-def _vllm(models: Models, chunk: Sequence[Asked], settings: AnswersConfig) -> Iterator[Decoded]:
-    """vLLM schedules all prompts itself; `batch` is how many are written at a time."""
-    sampling = Sampling(settings.temperature, max_new_tokens=settings.max_new_tokens, seed=settings.seed)
-    with merge.merged_directory(models.config, sources.home()) as directory:
-        result = vllm.generate(directory, [one.tokens for one in chunk], sampling)
-    end = models.target.tokenizer.eos_token_id
-    for one, tokens in zip(chunk, result.tokens, strict=True):
-        text = models.target.tokenizer.decode(tokens, skip_special_tokens=True)
-        yield one, tokens, text, "eos" if tokens[-1:] == [end] else "length"
+def _vllm(target: ModelConfig, settings: AnswersConfig) -> Decode:
+    """vLLM schedules a chunk itself, and starts anew for the next one: `batch` should be large."""
+    tokenizer = read_tokenizer(target)
+    dtype = {"auto": "bfloat16" if processes.on_gpu() else "float32"}.get(target.dtype, target.dtype)
+
+    model = dataclasses.replace(target, device="cpu", dtype=dtype)  # merged beside the GPU, which vLLM wants for itself
+
+    def decode(chunk: Sequence[Asked]) -> Iterator[Decoded]:
+        with merge.merged_directory(model, sources.home()) as directory:
+            result = vllm.generate(directory, [one.tokens for one in chunk], _sampling(settings), dtype=dtype)
+        for one, tokens in zip(chunk, result.tokens, strict=True):
+            ended = tokens[-1:] == [tokenizer.eos_token_id]
+            yield one, tokens, tokenizer.decode(tokens, skip_special_tokens=True), "eos" if ended else "length"
+
+    return decode
+
+
+def _sampling(settings: AnswersConfig) -> Sampling:
+    return Sampling(settings.temperature, max_new_tokens=settings.max_new_tokens, seed=settings.seed)
 
 
 def _number(key: str) -> int:

@@ -23,7 +23,7 @@ from trl import SFTConfig, SFTTrainer
 
 from toolkit import hub, registry, sources
 from toolkit.errors import UserError
-from toolkit.loading import identify
+from toolkit.loading import identify, read_tokenizer
 from toolkit.training import data as rows
 from toolkit.training import finish, processes, quiet, rundir
 from toolkit.training.cpu_loss import AnswerSFTTrainer
@@ -42,7 +42,9 @@ def run(recipe: LoraRecipe, command: dict[str, Any]) -> Path:
         return out
     check_optimizer(recipe.train.optimizer, where)
     with state.main_process_first():  # a model that has to be fetched or converted is so once
-        model, tokenizer = hub.load_hf(processes.placed(recipe.model, recipe.target), recipe.target)
+        model, own = hub.load_hf(processes.placed(recipe.model, recipe.target), recipe.target)
+        tokenizer = read_tokenizer(recipe.target or recipe.model)  # a draft reads its target's prompts, dates included
+        _check_speaks(recipe, own, tokenizer)
         _check_targets(recipe.lora.targets, model, where)
         bound = identify(recipe.target or recipe.model)
         loaded = rows.load(recipe.data, tokenizer, recipe.train.seed, where)
@@ -67,6 +69,16 @@ def run(recipe: LoraRecipe, command: dict[str, Any]) -> Path:
             rundir.close(work)
     state.wait_for_everyone()
     return out
+
+
+def _check_speaks(recipe: LoraRecipe, own: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
+    """Before hours of training: a draft whose ids mean other text could never be used."""
+    if recipe.target is not None:
+        speakers = [
+            (model.name, tokenizer.get_vocab(), len(tokenizer))
+            for model, tokenizer in ((recipe.target, target), (recipe.model, own))
+        ]
+        hub.check_compatible(*speakers)
 
 
 def _say(state: PartialState, message: str) -> None:
