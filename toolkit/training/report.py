@@ -11,12 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
-from toolkit import sources, tiny
 from toolkit.errors import UserError
 from toolkit.files import write_atomic, write_json
-from toolkit.hub import ModelConfig
+from toolkit.loading import read_tokenizer
 from toolkit.training import data, recipe
 from toolkit.training.audit import Audit, Lengths, TaskAudit, Tokens, audit
 from toolkit.training.checks import MOST_WORDS
@@ -49,7 +46,7 @@ def report(chosen: recipe.LoraRecipe, source: str, out: Path) -> str:
     generated = data.read_responses(Path(settings.responses)) if settings.responses else None
     notes = []
     try:
-        tokens = Tokens(_tokenizer(chosen.base()), settings.max_length, settings.thinking)
+        tokens = Tokens(read_tokenizer(chosen.target or chosen.model), settings.max_length, settings.thinking)
     except UserError as error:  # a report on the data of a model that is elsewhere is still worth having
         tokens = None
         notes.append(f"tokens not counted: {error}")
@@ -62,14 +59,6 @@ def report(chosen: recipe.LoraRecipe, source: str, out: Path) -> str:
     except OSError as error:
         raise UserError(f"{out}: the report cannot be written ({error}); free space, or start where it can.") from error
     return text
-
-
-def _tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
-    """Without the weights, which may be large."""
-    if model.name.startswith(tiny.PREFIX):
-        return tiny.byte_tokenizer()
-    path = sources.resolve(model.name, model.revision).path
-    return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
 
 
 def markdown(found: Audit, source: str, nodes: Sequence[Any], notes: Sequence[str]) -> str:
