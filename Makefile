@@ -92,14 +92,14 @@ test-vllm: $(STAMP) $(VLLM_STAMP)  ## tests that load what was exported into vLL
 exact: $(STAMP)  ## the exactness suite with ten times the draws
 	DRAFTSMITH_EXACT_DRAWS=10 $(BIN)/python -m pytest -q -rs -m "not real and not gpu" tests/decode
 
-smoke: $(STAMP)  ## every recipe's path on a tiny random model, in seconds
+smoke: $(STAMP)  ## evals, a training chain and the bench on a tiny random model, in a minute
 	@set -e; rm -rf results/smoke-*; \
 	for name in smoke demo gsm8k_smollm2; do \
 	  echo "== $$name"; \
 	  $(BIN)/python -m eval recipes/eval/$$name.yaml $(SMOKE) 'task={type: gsm_symbolic, limit: 4}' \
 	    sampling.max_new_tokens=16 speed.prompts=2 out=results/smoke-$$name; \
 	done; \
-	echo "== training chain"; rm -rf checkpoints/smoke checkpoints/smoke-draft results/answers/smoke*; \
+	echo "== training chain"; rm -rf checkpoints/smoke* checkpoints/.runs/smoke* results/answers/smoke*; \
 	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/cot_cod.py recipes/train/smoke/chain.yaml; \
 	echo "== bench"; \
 	$(BIN)/python -m eval.bench recipes/eval/bench.yaml $(SMOKE) 'task={type: gsm_symbolic, limit: 10}' \

@@ -186,6 +186,8 @@ def _adapted(config: ModelConfig, target: ModelConfig | None) -> Loaded:
     model, tokenizer, origin = load(base, target)
     if "target" in manifest.provides:
         adapters.check_base(directory, manifest, origin.identity(tokenizer))
+    if "base" in manifest.binds:  # a draft with a model of its own
+        binding.check(directory, manifest.binds["base"], origin.identity(tokenizer))
     model, origin = _merged(model, origin, directory)
     return model, tokenizer, origin
 

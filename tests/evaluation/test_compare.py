@@ -8,12 +8,12 @@ from tests.evaluation.rows import row
 from toolkit.evaluation.compare import Side, compare, verdict
 
 
-def side(n, seconds=1.0, accepted=2, right=(), tokens=10, lossless=True):
+def side(n, seconds=1.0, accepted=2, right=(), tokens=10, lossless=True, more=()):
     """n prompts, timed with a draft of 4 tokens a round, judged by their number."""
     windows = [(4, accepted)] * 4
     timed = [row("draft", f"p{i}", tokens=8, seconds=seconds, windows=windows, lossless=lossless) for i in range(n)]
     judged = [row("baseline", f"p{i}", tokens=tokens, set="quality", correct=i in right) for i in range(n)]
-    return Side.of([*timed, *judged], "draft")
+    return Side.of([*timed, *judged, *more], "draft")
 
 
 def test_equal_runs_show_no_difference():
@@ -40,10 +40,21 @@ def test_pairing_cancels_what_makes_a_prompt_hard():
     assert better.accuracy.low > 0.2
 
 
-def test_twice_the_tokens_for_the_same_answers_cost_twice():
+def test_more_tokens_cost_their_decoding_and_one_prefill():
     found = compare(side(20, right=range(10)), side(20, right=range(10), tokens=20))
     assert found.tokens.value == pytest.approx(2.0)
-    assert found.seconds_per_correct.value == pytest.approx(2.0)
+    # 0.1 s of prefill, then 0.9 s / 8 tokens for each of 20 and of 10
+    assert found.seconds_per_correct.value == pytest.approx((0.1 + 20 * 0.9 / 8) / (0.1 + 10 * 0.9 / 8))
+
+
+def test_a_machine_that_got_slower_cancels_in_forwards():
+    plain = [row("baseline", f"p{i}", tokens=8, seconds=2.0) for i in range(20)]
+    slower = [row("baseline", f"p{i}", tokens=8, seconds=4.0) for i in range(20)]
+    fast, slow = (side(20, seconds=s, right=range(10), more=rows) for s, rows in ((1.0, plain), (2.0, slower)))
+    assert compare(fast, slow).seconds_per_correct.value == pytest.approx(2.0)
+    found = compare(fast, slow, unit="forwards")
+    assert found.seconds_per_correct.value == pytest.approx(1.0)
+    assert found.pace == pytest.approx((1.8 / 8, 3.6 / 8))
 
 
 def test_without_a_right_answer_there_is_no_cost():

@@ -109,7 +109,8 @@ def read_with(tmp_path, optimizer):
     """A recipe whose model cannot be loaded: whatever is refused is so before that is tried."""
     path = tmp_path / "r.yaml"
     path.write_text(
-        f"model: not-there\ndata: {{tasks: [steps]}}\ntrain: {{optimizer: {optimizer}}}\nout: {tmp_path}/out\n"
+        "model: not-there\ndata: {tasks: [{type: steps, split: train}]}\n"
+        f"train: {{optimizer: {optimizer}}}\nout: {tmp_path}/out\n"
     )
     return recipe.load(path, [])
 

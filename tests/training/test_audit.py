@@ -80,9 +80,9 @@ def test_tokens_are_those_of_training(data):
 
 
 def test_generated_answers_take_the_place_of_the_tasks_own(data):
-    (one,) = audit.audit([task(data)], generated={"mine/row-1": "#### 4", "mine/row-2": ""}).tasks
-    assert (one.rows, one.unanswered, one.structure.empty) == (2, 2, 1)
-    assert one.structure.correct == 1 / 2
+    (one,) = audit.audit([task(data)], generated={"mine/row-1": ("#### 4", None), "mine/row-2": ("", "empty")}).tasks
+    assert (one.rows, one.unanswered, one.structure.empty) == (1, 3, 0)  # what training drops is no row
+    assert one.structure.correct == 1
 
 
 @pytest.mark.parametrize(

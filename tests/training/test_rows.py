@@ -1,5 +1,7 @@
 """Training rows: the prompt is the one that evaluation poses, and the loss is on the answer alone."""
 
+import json
+
 import pytest
 
 from tests.training.runs import Training, sums
@@ -7,6 +9,7 @@ from toolkit import chat, config, tiny
 from toolkit.errors import UserError
 from toolkit.evaluation.prompts import prepare
 from toolkit.training import data, recipe
+from toolkit.training.recipe import DataConfig
 
 MESSAGES = [{"role": "user", "content": "2 + 2?"}]
 THINKING = (  # as Qwen3's: an empty thought is put before an answer without thinking
@@ -66,3 +69,43 @@ def test_rows_held_out_are_the_same_for_every_run(tmp_path, tokenizer):
     first, again = loaded(training, tokenizer), loaded(training, tokenizer)
     assert first.valid == again.valid and first.fingerprint() == again.fingerprint()
     assert not {row.key for row in first.valid} & {row.key for row in first.train}
+
+
+def rows_of(tmp_path, *lines, tasks=None):
+    """`data.load` over generated answers to two problems of a jsonl task."""
+    path = tmp_path / "mine.jsonl"
+    path.write_text(
+        "".join(json.dumps({"id": f"p{i}", "prompt": f"{i}?", "response": f"r{i}"}) + "\n" for i in range(4))
+    )
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = DataConfig(tasks or [{"type": "jsonl", "path": str(path)}], responses=str(answers))
+    return data.load(settings, tiny.byte_tokenizer(), 0, "r.yaml")
+
+
+def test_generated_answers_without_an_end_are_dropped_and_counted(tmp_path):
+    found = rows_of(
+        tmp_path,
+        {"key": "mine/p0", "response": "#### 1", "finish": "eos"},
+        {"key": "mine/p1", "response": "and so on and on", "finish": "length"},
+        {"key": "mine/p2", "response": "", "finish": "eos"},
+        {"key": "mine/p3", "response": "#### 2", "finish": "eos"},
+    )
+    assert {row.key for row in (*found.train, *found.valid)} == {"mine/p0", "mine/p3"}
+    assert found.dropped == {"cut": 1, "empty": 1}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ([{"type": "steps", "style": "cod", "limit": 2}], r"data.tasks.0.split' is 'test'; expected 'train'"),
+        ([{"type": "gsm8k", "split": "test", "style": "cod"}], "what is trained on cannot be tested on"),
+        (
+            [{"type": "steps", "split": "train", "style": style, "limit": 2} for style in ("cot", "cod")],
+            "two prompts are 'steps/",
+        ),
+    ],
+)
+def test_test_splits_and_problems_taken_twice_are_refused(tmp_path, tasks, message):
+    with pytest.raises(UserError, match=message):
+        rows_of(tmp_path, tasks=tasks)

@@ -25,6 +25,7 @@ LONGEST = 2048  # tokens of prompt and continuation; bounds what vLLM sets aside
 _PYTHON = "DRAFTSMITH_VLLM_PYTHON"
 _WORKER = Path(__file__).parent / "_vllm_worker.py"
 _TAIL = 20  # lines of the worker's log that an error shows
+_LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 _ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",  # else `import vllm` finds this very file, which lies beside the worker
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
@@ -108,7 +109,7 @@ def _run(python: Path, work: Path) -> None:
     with log.open("wb") as output:
         child = subprocess.Popen(
             [python, _WORKER, work],
-            env=os.environ | _ENVIRONMENT,
+            env=_environment(),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -123,6 +124,17 @@ def _run(python: Path, work: Path) -> None:
     if code != 0 or not (work / "result.json").is_file():
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL:])
         raise UserError(f"vLLM ended with code {code}. The end of its log ({log}):\n{tail}")
+
+
+def _environment() -> dict[str, str]:
+    """Without what a launcher of several processes set: the worker is a run of its own, on its process's own GPU."""
+    inherited = {key: value for key, value in os.environ.items() if key not in _LAUNCHER}
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is None:
+        return inherited | _ENVIRONMENT
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    own = visible.split(",")[int(rank)] if visible else rank
+    return inherited | _ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": own}
 
 
 def _longest(model_dir: Path, prompts: Sequence[Sequence[int]], sampling: Sampling) -> int:

@@ -18,8 +18,9 @@ from toolkit.evaluation.stats import RESAMPLES, Interval
 class Side:
     """A method's timed rows and the quality rows that stand for its answers (its own, or AR's where it is exact)."""
 
-    speed: dict[str, Record]  # by prompt id
+    speed: dict[str, Record]  # by prompt id; each decoded alone and once
     quality: dict[str, Record]
+    pace: float | None  # seconds of a target forward after prefill, as plain AR had them in the same run
 
     @classmethod
     def of(cls, rows: Sequence[Record], method: str) -> "Side":
@@ -27,7 +28,10 @@ class Side:
         judged = [row for row in rows if row.set == "quality" and row.ok and row.correct is not None]
         exact = all(row.lossless for row in timed.values())
         source = BASELINE if exact and not any(row.method == method for row in judged) else method
-        return cls(timed, {row.prompt_id: row for row in judged if row.method == source})
+        plain = [row for row in rows if row.set == "speed" and row.method == BASELINE and row.ok]
+        spent = sum(row.times["total"] - row.times["prefill"] for row in plain)
+        pace = spent / sum(row.rounds for row in plain) if plain else None
+        return cls(timed, {row.prompt_id: row for row in judged if row.method == source}, pace)
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,13 @@ class Comparison:
     acceptance: Interval | None  # difference of the share of proposed tokens that were accepted
     tau: Interval | None  # difference of emitted tokens a target forward
     seconds_per_correct: Interval | None  # ratio
+    pace: tuple[float, float] | None  # seconds of an AR forward on either side
     speed_n: int
     quality_n: int
 
 
-def compare(base: Side, other: Side, seed: int = 0) -> Comparison:
-    """Over the prompts that both ran."""
+def compare(base: Side, other: Side, unit: str = "seconds", seed: int = 0) -> Comparison:
+    """Over the prompts that both ran. `unit` of time: seconds, or AR forwards of each side's own run."""
     timed = sorted(base.speed.keys() & other.speed.keys())
     judged = sorted(base.quality.keys() & other.quality.keys())
     rng = np.random.default_rng(seed)
@@ -56,20 +61,28 @@ def compare(base: Side, other: Side, seed: int = 0) -> Comparison:
         accuracy = _difference(*(_over(table, picks[1], 0, 2) for table in good))
         tokens = _ratio(*(_over(table, picks[1], 1, 2) for table in good))
     if timed:
-        tau = _difference(*(_over(table, picks[0], 0, 2) for table in fast))
-        if all(table[:, 3].sum() for table in fast):
-            acceptance = _difference(*(_over(table, picks[0], 4, 3) for table in fast))
+        tau = _difference(*(_over(table, picks[0], 0, 3) for table in fast))
+        if all(table[:, 4].sum() for table in fast):
+            acceptance = _difference(*(_over(table, picks[0], 5, 4) for table in fast))
     if timed and judged and all(table[:, 0].sum() for table in good):
-        cost = _ratio(*(_cost(f, g, picks) for f, g in zip(fast, good, strict=True)))
-    return Comparison(accuracy, tokens, acceptance, tau, cost, len(timed), len(judged))
+        units = [1.0 if unit == "seconds" else side.pace for side in (base, other)]
+        cost = _ratio(*(_cost(*tables, picks) for tables in zip(fast, good, units, strict=True)))
+    pace = (base.pace, other.pace) if timed and base.pace and other.pace else None
+    return Comparison(accuracy, tokens, acceptance, tau, cost, pace, len(timed), len(judged))
 
 
 _Draws = tuple[float, np.ndarray]  # the figure itself, and its resamples
 
 
 def _speed_table(rows: Sequence[Record]) -> np.ndarray:
-    """[n, 5]: tokens, seconds, rounds, proposed, accepted."""
-    return np.array([[r.n_tokens, r.times["total"], r.rounds, r.proposed, r.accepted] for r in rows], dtype=float)
+    """[n, 6]: tokens, seconds of prefill, seconds after it, rounds, proposed, accepted."""
+    return np.array(
+        [
+            [r.n_tokens, r.times["prefill"], r.times["total"] - r.times["prefill"], r.rounds, r.proposed, r.accepted]
+            for r in rows
+        ],
+        dtype=float,
+    )
 
 
 def _quality_table(rows: Sequence[Record]) -> np.ndarray:
@@ -84,11 +97,16 @@ def _over(table: np.ndarray, picks: np.ndarray, above: int, below: int) -> _Draw
         return float(table[:, above].sum() / table[:, below].sum()), sums[:, above] / sums[:, below]
 
 
-def _cost(fast: np.ndarray, good: np.ndarray, picks: list[np.ndarray]) -> _Draws:
-    """Seconds per correct answer: seconds a token times tokens per correct answer."""
-    a, some_a = _over(fast, picks[0], 1, 0)
-    b, some_b = _over(good, picks[1], 1, 0)
-    return a * b, some_a * some_b
+def _cost(fast: np.ndarray, good: np.ndarray, unit: float, picks: list[np.ndarray]) -> _Draws:
+    """Time per correct answer, as `score.per_correct` has it: (prefill + pace x tokens) / accuracy."""
+    ones = np.c_[fast, np.ones(len(fast))]
+    prefill, some_prefill = _over(ones, picks[0], 1, 6)
+    pace, some_pace = _over(ones, picks[0], 2, 0)
+    tokens, some_tokens = _over(good, picks[1], 1, 2)
+    right, some_right = _over(good, picks[1], 0, 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        draws = (some_prefill + some_pace * some_tokens) / some_right / unit
+    return (prefill + pace * tokens) / right / unit, draws
 
 
 def _difference(base: _Draws, other: _Draws) -> Interval:

@@ -33,9 +33,11 @@ class Prompt:
         return hashlib.sha256(json.dumps([self.tokens, self.problem.answer]).encode()).hexdigest()
 
 
-def prepare(task: Task, tokenizer: PreTrainedTokenizerBase, chat_template: bool) -> list[Prompt]:
+def prepare(
+    task: Task, tokenizer: PreTrainedTokenizerBase, chat_template: bool, thinking: bool = False
+) -> list[Prompt]:
     """All problems of a task, in its order. UserError where two share an id, which rows are filed under."""
-    prompts = [Prompt(p, _encode(task.messages(p), tokenizer, chat_template)) for p in task.problems()]
+    prompts = [Prompt(p, _encode(task.messages(p), tokenizer, chat_template, thinking)) for p in task.problems()]
     seen: set[str] = set()
     for prompt in prompts:
         if prompt.id in seen:
@@ -44,8 +46,10 @@ def prepare(task: Task, tokenizer: PreTrainedTokenizerBase, chat_template: bool)
     return prompts
 
 
-def _encode(messages: list[Message], tokenizer: PreTrainedTokenizerBase, chat_template: bool) -> tuple[int, ...]:
+def _encode(
+    messages: list[Message], tokenizer: PreTrainedTokenizerBase, chat_template: bool, thinking: bool
+) -> tuple[int, ...]:
     """Without a template: the contents, a blank line between."""
     if chat_template:
-        return chat.encode(messages, tokenizer)
+        return chat.encode(messages, tokenizer, thinking)
     return tuple(tokenizer("\n\n".join(message["content"] for message in messages) + "\n\n").input_ids)

@@ -59,6 +59,7 @@ class EvalRecipe:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     seeds: list[int] = field(default_factory=lambda: [0])
     chat_template: bool = True
+    thinking: bool = False  # for chat templates that know thinking aloud
     quality: QualityConfig = field(default_factory=QualityConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     out: str | None = None  # null: results/<name of the recipe's file>

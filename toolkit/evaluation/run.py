@@ -26,7 +26,7 @@ from toolkit.evaluation.plan import Plan, item
 from toolkit.evaluation.progress import Bar
 from toolkit.evaluation.prompts import prepare
 from toolkit.evaluation.recipe import EvalRecipe
-from toolkit.evaluation.records import RecordFile
+from toolkit.evaluation.records import Record, RecordFile
 from toolkit.hub import Models
 
 WARM_UP = 16  # tokens
@@ -50,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def evaluate(recipe: EvalRecipe, source: str) -> int:
     """Run a recipe -> 0, or 1 when some method got through no prompt at all. `source`: how the user named it."""
+    return measured(recipe, source)[0]
+
+
+def measured(recipe: EvalRecipe, source: str) -> tuple[int, list[Record]]:
+    """As `evaluate`, and the rows that the recipe asks for."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     recipe = recipes.with_artifacts(recipe, source)
@@ -59,7 +64,7 @@ def evaluate(recipe: EvalRecipe, source: str) -> int:
     models = Models(recipe.target)
     contenders = [planning.contender(method, models, recipe) for method in chosen]
     setting = planning.setting(recipe, models, session=uuid.uuid4().hex[:12], task=task)
-    prompts = prepare(task, models.target.tokenizer, recipe.chat_template)
+    prompts = prepare(task, models.target.tokenizer, recipe.chat_template, recipe.thinking)
     plan = Plan(Path(source).stem, recipe, models, prompts, contenders, setting)
     # How many problems are taken is no part of the identity: a recipe may be extended
     dataset = {"type": module.__name__.rpartition(".")[2], **asdict(options), "limit": None}
@@ -71,7 +76,8 @@ def evaluate(recipe: EvalRecipe, source: str) -> int:
             out.add_session({"id": setting.session, "started": started, "system": system.metadata()})
         _run_speed(plan, records)
         _run_quality(plan, records)
-        return report.write(plan, out, plan.own(records.rows))
+        own = plan.own(records.rows)
+        return report.write(plan, out, own), own
 
 
 def _run_speed(plan: Plan, records: RecordFile) -> None:

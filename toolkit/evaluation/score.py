@@ -163,10 +163,16 @@ def inherit(method: str, baseline: Quality) -> Quality:
 
 
 def per_correct(speed: Speed, quality: Quality | None) -> float | None:
-    """Seconds per correct answer: the quality set's tokens an answer at the speed set's rate, over its accuracy."""
-    if quality is None or not quality.accuracy or not quality.accuracy.value or not speed.tokens_per_second:
+    """Seconds per correct answer: an answer's seconds over the quality set's accuracy.
+
+    Its prefill as the speed set had it, and then each of the quality set's tokens at the speed set's pace: timed texts
+    may end earlier than judged ones.
+    """
+    if quality is None or not quality.accuracy or not quality.accuracy.value or not speed.tokens:
         return None
-    return quality.mean_tokens / speed.tokens_per_second / quality.accuracy.value
+    prefill = speed.seconds * speed.shares["prefill"]
+    answer = prefill / speed.rows + (speed.seconds - prefill) / speed.tokens * quality.mean_tokens
+    return answer / quality.accuracy.value
 
 
 def _batches(rows: Iterable[Record]) -> list[Record]:

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from toolkit import config
 from toolkit.errors import UserError
 from toolkit.evaluation import recipe as recipes
 from toolkit.evaluation import run, study_table
 from toolkit.evaluation.compare import Side, compare
-from toolkit.evaluation.records import RecordFile
 from toolkit.evaluation.study_table import Cell
 from toolkit.files import write_atomic, write_json
 
@@ -27,6 +27,9 @@ class CompareConfig:
     axis: str
     base: str  # a value of the axis
     other: str  # the value that is compared with it: differences are other - base, ratios other / base
+    # Cells are timed one after another. `forwards` counts time in the cell's own AR forwards, which cancels a machine
+    # that got slower in between; right where both targets are equally large
+    unit: Literal["seconds", "forwards"] = "seconds"
 
 
 @dataclass
@@ -69,12 +72,16 @@ def _run(study: StudyRecipe, source: str, overrides: list[str]) -> int:
         values = tuple(value for value, _ in combination)
         changes = [change for _, list_ in combination for change in list_]
         where = [f"out={out / '-'.join(values)}"]
-        planned.append((values, recipes.load(study.recipe, [*changes, *overrides, *where])))  # all are checked first
+        recipe = recipes.load(study.recipe, [*changes, *overrides, *where])  # all are checked before the first runs
+        if study.compare and (recipe.speed.batch, recipe.speed.repeats, len(recipe.seeds)) != (1, 1, 1):
+            raise UserError(f"{source}: key 'compare' takes speed.batch: 1, speed.repeats: 1 and one seed, so far.")
+        planned.append((values, recipe))
     cells, code = [], 0
     for number, (values, recipe) in enumerate(planned, start=1):
         print(f"cell {number} of {len(planned)}: {', '.join(values)}", file=sys.stderr, flush=True)
-        code = max(code, run.evaluate(recipe, study.recipe))
-        cells.append(Cell(values, Path(recipe.out)))
+        ended, rows = run.measured(recipe, study.recipe)
+        code = max(code, ended)
+        cells.append(Cell(values, Path(recipe.out), rows))
     _summarise(study, source, out, cells)
     return code
 
@@ -99,11 +106,10 @@ def _comparisons(study: StudyRecipe, cells: Sequence[Cell]) -> list[dict]:
             continue
         twin = by_values[(*values[:place], study.compare.other, *values[place + 1 :])]
         rest = (*values[:place], *values[place + 1 :])
-        sides = [RecordFile(one.path / "records.jsonl").rows for one in (cell, twin)]
         for method in cell.methods():
             if method in twin.methods():
-                base, other = (Side.of(rows, method) for rows in sides)
-                found.append({"cell": list(rest), "method": method, **asdict(compare(base, other))})
+                base, other = (Side.of(one.rows, method) for one in (cell, twin))
+                found.append({"cell": list(rest), "method": method, **asdict(compare(base, other, study.compare.unit))})
     return found
 
 

@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from toolkit.evaluation import table  # noqa: E402
 from toolkit.evaluation.compare import verdict  # noqa: E402
 from toolkit.evaluation.plots import save  # noqa: E402
+from toolkit.evaluation.records import Record  # noqa: E402
 from toolkit.evaluation.stats import Interval  # noqa: E402
 from toolkit.evaluation.table import NONE, Table  # noqa: E402
 
@@ -26,6 +27,7 @@ class Cell:
 
     values: tuple[str, ...]
     path: Path
+    rows: Sequence[Record]
 
     @cached_property
     def results(self) -> dict[str, Any]:
@@ -83,18 +85,19 @@ def _speed(axes: Sequence[str], cells: Sequence[Cell]) -> Table:
             )
     notes = [
         "by position: share of all drafts whose first, second, ... token was accepted",
-        "s/correct: the quality set's tokens an answer, at this rate, over its accuracy",
+        "s/correct: prefill, and the quality set's tokens an answer at the pace after it, over its accuracy",
     ]
     return Table("Speed (batch as in the recipe, timed)", columns, rows, notes)
 
 
 def _compared(axes: Sequence[str], pair: Any, comparisons: Sequence[dict]) -> Table:
-    columns = [*axes, "method", "accuracy", "tokens", "acceptance", "tau", "s/correct"]
+    columns = [*axes, "method", "accuracy", "tokens", "acceptance", "tau", "s/correct", "AR ms/token"]
     rows, words = [], []
     for one in comparisons:
         acceptance, cost = one["acceptance"], one["seconds_per_correct"]
         figures = [_points(one["accuracy"]), _times(one["tokens"]), _points(acceptance), _plain(one["tau"])]
-        rows.append([*one["cell"], one["method"], *figures, _times(cost)])
+        pace = " / ".join(_number(1000 * side, 1) for side in one["pace"]) if one["pace"] else NONE
+        rows.append([*one["cell"], one["method"], *figures, _times(cost), pace])
         words.append(
             f"{' '.join([*one['cell'], one['method']])}: acceptance {_words(acceptance, 0)}; seconds per correct "
             f"answer {_words(cost, 1)}"
@@ -102,6 +105,9 @@ def _compared(axes: Sequence[str], pair: Any, comparisons: Sequence[dict]) -> Ta
     notes = [
         f"{pair.other} against {pair.base}, same problems, 95% paired bootstrap: accuracy and acceptance in points, "
         "tau as difference, tokens and s/correct as ratio",
+        "s/correct: seconds of the clock"
+        if pair.unit == "seconds"
+        else "s/correct: time in AR forwards of the cell itself, so that a machine that changed between cells cancels",
         *words,
     ]
     return Table(f"{pair.other} against {pair.base}", columns, rows, notes)

@@ -49,7 +49,7 @@ def speed_table(speeds: Sequence[Speed], equality: dict[str, Equality]) -> Table
     notes = [
         "speedup: tokens/s over the baseline's, same prompts, alternating; tau: emitted tokens / target forwards; "
         "accepted: of proposed tokens; acc. len: 1 + accepted / drafts",
-        "* the quality set's tokens an answer, at this rate, over its accuracy",
+        "* prefill, and the quality set's tokens an answer at the pace after it, over the quality set's accuracy",
     ]
     title = f"Speed ({_count(speeds)}, batch {max(s.batch for s in speeds)}, timed)"
     return Table(title, columns, rows, notes + speed_warnings(speeds))

@@ -8,7 +8,9 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from toolkit import artifact, chat, methods, sources
 from toolkit.backends import vllm
+from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
 from toolkit.evaluation.progress import Bar
@@ -36,7 +39,8 @@ class AnswersConfig:
     path: str  # the file of {key, response, ...} lines
     engine: Literal["loop", "vllm"] = "loop"
     method: str = "baseline"  # a named method; a lossless one changes the time only
-    batch: int = 32
+    batch: int = 32  # with vllm, which schedules for itself and starts anew for each: a thousand and more
+    keep_merged: bool = False  # vllm: keep the merged model for the next time
     max_new_tokens: int = 256
     temperature: float = 0.0
     seed: int = 0
@@ -47,13 +51,15 @@ class AnswersConfig:
 class Asked:
     """A prompt and whose it is."""
 
+    key: str
     task: Task
     problem: Problem
     tokens: tuple[int, ...]
 
     @property
-    def key(self) -> str:
-        return data.row_key(self.task, self.problem)
+    def prompt(self) -> str:
+        """Names the prompt's very tokens: an answer to another wording, style or template is no answer to this."""
+        return hashlib.sha256(json.dumps(self.tokens).encode()).hexdigest()[:16]
 
 
 def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where: Path | str) -> Figures:
@@ -63,12 +69,12 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     asked = _asked(prompts, read_tokenizer(target), where)
     parts = _open(path, {"target": identify(target), "settings": _decoding(settings)}, where)
     done = _done(parts)
-    missing = sorted((one for one in asked if one.key not in done), key=lambda one: len(one.tokens))
+    missing = [one for one in asked if done.get(one.key, {}).get("prompt") != one.prompt]
+    missing.sort(key=lambda one: len(one.tokens))
     own = missing[state.process_index :: state.num_processes]
     state.wait_for_everyone()  # nobody writes before all have read what is there
     if own:
-        decode = _vllm(target, settings) if settings.engine == "vllm" else _loop(target, settings)
-        with Bar("answers", len(own)) as bar:
+        with _engine(target, settings) as decode, Bar("answers", len(own)) as bar:
             for chunk in _chunks(own, settings.batch):
                 lines = [json.dumps(_row(*answered)) + "\n" for answered in decode(chunk)]
                 _append(parts / f"{state.process_index}.jsonl", "".join(lines))
@@ -77,24 +83,21 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     done = _done(parts)
     if state.is_main_process:
         rows = [done[one.key] for one in asked]
-        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    generated = [
-        Generated(one.problem, text, one.task.score(one.problem, text), gates.tier_of(one.task, one.problem))
-        for one in asked
-        for text in (done[one.key]["response"],)
-    ]
+        with artifact.writing(path):
+            write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    generated = [_judged(one, done[one.key]) for one in asked]
     figures = gates.check(generated, settings.gates, where, "answers.gates")
     if state.is_main_process:
-        write_json(path.with_suffix(".figures.json"), dataclasses.asdict(figures))
+        with artifact.writing(path):
+            write_json(path.with_suffix(".figures.json"), dataclasses.asdict(figures))
         sources.say(f"{path}: {len(asked)} answers\n{gates.table(figures, settings.gates)}")
     return figures
 
 
 def _asked(prompts: DataConfig, tokenizer: PreTrainedTokenizerBase, where: Path | str) -> list[Asked]:
     return [
-        Asked(task, problem, chat.encode(task.messages(problem), tokenizer, prompts.thinking))
-        for task in data.tasks(prompts.tasks, where)
-        for problem in task.problems()
+        Asked(key, task, problem, chat.encode(task.messages(problem), tokenizer, prompts.thinking))
+        for key, task, problem in data.keyed(data.tasks(prompts.tasks, where), where)
     ]
 
 
@@ -102,33 +105,34 @@ Decoded = tuple[Asked, list[int], str, str]  # prompt, tokens, text, why it ende
 Decode = Callable[[Sequence[Asked]], Iterator[Decoded]]
 
 
-def _loop(target: ModelConfig, settings: AnswersConfig) -> Decode:
-    """Our loop: every chunk is a batch."""
-    decoder = methods.decoder(methods.resolve(settings.method, "answers.method"), Models(target))
-
-    def decode(chunk: Sequence[Asked]) -> Iterator[Decoded]:
-        requests = [Request(_number(one.key), one.tokens) for one in chunk]
-        for one, generation in zip(chunk, decoder.generate(requests, _sampling(settings)), strict=True):
-            yield one, generation.tokens, generation.text, generation.finish
-
-    return decode
-
-
-def _vllm(target: ModelConfig, settings: AnswersConfig) -> Decode:
-    """vLLM schedules a chunk itself, and starts anew for the next one: `batch` should be large."""
-    tokenizer = read_tokenizer(target)
+@contextmanager
+def _engine(target: ModelConfig, settings: AnswersConfig) -> Iterator[Decode]:
+    """Loaded, or merged, once for all chunks."""
+    if settings.engine == "loop":
+        decoder = methods.decoder(methods.resolve(settings.method, "answers.method"), Models(target))
+        yield partial(_by_loop, decoder, settings)
+        return
     dtype = {"auto": "bfloat16" if processes.on_gpu() else "float32"}.get(target.dtype, target.dtype)
-
     model = dataclasses.replace(target, device="cpu", dtype=dtype)  # merged beside the GPU, which vLLM wants for itself
+    with merge.merged_directory(model, sources.home(), keep_merged=settings.keep_merged) as directory:
+        yield partial(_by_vllm, directory, dtype, read_tokenizer(target), settings)
 
-    def decode(chunk: Sequence[Asked]) -> Iterator[Decoded]:
-        with merge.merged_directory(model, sources.home()) as directory:
-            result = vllm.generate(directory, [one.tokens for one in chunk], _sampling(settings), dtype=dtype)
-        for one, tokens in zip(chunk, result.tokens, strict=True):
-            ended = tokens[-1:] == [tokenizer.eos_token_id]
-            yield one, tokens, tokenizer.decode(tokens, skip_special_tokens=True), "eos" if ended else "length"
 
-    return decode
+def _by_loop(decoder: SpecDecoder, settings: AnswersConfig, chunk: Sequence[Asked]) -> Iterator[Decoded]:
+    """Our loop: every chunk is a batch."""
+    requests = [Request(_number(one.key), one.tokens) for one in chunk]
+    for one, generation in zip(chunk, decoder.generate(requests, _sampling(settings)), strict=True):
+        yield one, generation.tokens, generation.text, generation.finish
+
+
+def _by_vllm(
+    directory: Path, dtype: str, tokenizer: PreTrainedTokenizerBase, settings: AnswersConfig, chunk: Sequence[Asked]
+) -> Iterator[Decoded]:
+    """A worker a chunk, which schedules its prompts itself."""
+    result = vllm.generate(directory, [one.tokens for one in chunk], _sampling(settings), dtype=dtype)
+    for one, tokens in zip(chunk, result.tokens, strict=True):
+        ended = tokens[-1:] == [tokenizer.eos_token_id]
+        yield one, tokens, tokenizer.decode(tokens, skip_special_tokens=True), "eos" if ended else "length"
 
 
 def _sampling(settings: AnswersConfig) -> Sampling:
@@ -144,12 +148,19 @@ def _row(one: Asked, tokens: list[int], text: str, finish: str) -> dict[str, Any
     score = one.task.score(one.problem, text)
     return {
         "key": one.key,
+        "prompt": one.prompt,
         "response": text,
         "tokens": len(tokens),
         "finish": finish,
         "correct": score.correct,
         "path": score.path,
     }
+
+
+def _judged(one: Asked, row: dict[str, Any]) -> Generated:
+    score = one.task.score(one.problem, row["response"])
+    cut = row["finish"] == "length"
+    return Generated(one.problem, row["response"], score, gates.tier_of(one.task, one.problem), cut)
 
 
 def _decoding(settings: AnswersConfig) -> dict[str, Any]:
@@ -166,8 +177,9 @@ def _open(path: Path, identity: dict[str, Any], where: Path | str) -> Path:
             f"{where}: {parts} holds answers of another target or under other sampling. Set answers.path to another "
             f"file, or delete {parts} to answer anew."
         )
-    parts.mkdir(parents=True, exist_ok=True)
-    write_json(marker, identity)
+    with artifact.writing(parts):
+        parts.mkdir(parents=True, exist_ok=True)
+        write_json(marker, identity)
     return parts
 
 

@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerBase
 from toolkit import chat
 from toolkit.tasks._types import Problem, Task
 from toolkit.training import checks, leaks
-from toolkit.training.data import row_key
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,14 @@ class Tokens:
 
 def audit(
     tasks: Sequence[Task],
-    generated: Mapping[str, str] | None = None,
+    generated: Mapping[str, tuple[str, str | None]] | None = None,
     tokens: Tokens | None = None,
     most_words: int = checks.MOST_WORDS,
 ) -> Audit:
-    """`generated`: answers by row key, instead of the tasks' own; `most_words`: what a step of a draft may have."""
+    """`generated`: answers by row key, as `data.read_responses` has them, instead of the tasks' own.
+
+    `most_words`: what a step of a draft may have.
+    """
     splits, missing = leaks.at_hand()
     audits, questions = [], []
     for task in tasks:
@@ -78,8 +80,11 @@ def audit(
     return Audit(audits, repeated(questions), missing)
 
 
-def _response(task: Task, problem: Problem, generated: Mapping[str, str] | None) -> str | None:
-    return task.response(problem) if generated is None else generated.get(row_key(task, problem))
+def _response(task: Task, problem: Problem, generated: Mapping[str, tuple[str, str | None]] | None) -> str | None:
+    if generated is None:
+        return task.response(problem)
+    response, reason = generated.get(f"{task.name}/{problem.id}", ("", "no answer"))
+    return None if reason else response
 
 
 def _audit(

@@ -8,7 +8,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from toolkit.tasks._types import Problem, Task
 from toolkit.training.recipe import DataConfig
 
 IGNORED = -100  # what the loss skips
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ def tasks(nodes: Sequence[Any], where: Path | str) -> list[Task]:
     built = []
     for number, node in enumerate(nodes):
         module, options = config.piece("tasks", node, f"{where}: data.tasks.{number}")
+        split = vars(options).get("split", TRAIN)
+        if split != TRAIN:
+            raise UserError(
+                f"{where}: key 'data.tasks.{number}.split' is '{split}'; expected '{TRAIN}': what is trained on cannot "
+                "be tested on."
+            )
         built.append(module.build(options))
     return built
 
@@ -74,17 +81,19 @@ def load(settings: DataConfig, tokenizer: PreTrainedTokenizerBase, seed: int, wh
     generated = read_responses(Path(settings.responses)) if settings.responses else None
     rows: list[Row] = []
     dropped: Counter[str] = Counter()
-    for task in tasks(settings.tasks, where):
-        for problem in task.problems():
-            key = row_key(task, problem)
-            response = task.response(problem) if generated is None else generated.get(key)
-            if response is None:
-                dropped["no answer"] += 1
-            elif not response.strip():
+    for key, task, problem in keyed(tasks(settings.tasks, where), where):
+        if generated is None:
+            response = task.response(problem)
+            if response is not None and not response.strip():
                 raise UserError(f"{_place(task, problem)}: the response is empty; mend or delete the row.")
-            else:
-                ids = chat.encode_answered(task.messages(problem), response, tokenizer, settings.thinking)
-                _add(Row(key, sum(ids, ()), (IGNORED,) * len(ids[0]) + ids[1]), settings.max_length, rows, dropped)
+            reason = "no answer" if response is None else None
+        else:
+            response, reason = generated.get(key, ("", "no answer"))
+        if reason:
+            dropped[reason] += 1
+            continue
+        ids = chat.encode_answered(task.messages(problem), response, tokenizer, settings.thinking)
+        _add(Row(key, sum(ids, ()), (IGNORED,) * len(ids[0]) + ids[1]), settings.max_length, rows, dropped)
     if len(rows) < 2:
         raise UserError(
             f"{where}: data has {len(rows)} usable rows ({dict(dropped) or 'nothing was dropped'}); expected at least "
@@ -95,19 +104,37 @@ def load(settings: DataConfig, tokenizer: PreTrainedTokenizerBase, seed: int, wh
     return Data(rows[held_out:], rows[:held_out], dict(dropped), [_described(node) for node in settings.tasks])
 
 
-def row_key(task: Task, problem: Problem) -> str:
-    """What names a prompt in a file of generated answers."""
-    return f"{task.name}/{problem.id}"
+def keyed(chosen: Sequence[Task], where: Path | str) -> Iterator[tuple[str, Task, Problem]]:
+    """Every problem under the key that names its prompt in a file of generated answers; UserError for a second one."""
+    seen: set[str] = set()
+    for task in chosen:
+        for problem in task.problems():
+            key = f"{task.name}/{problem.id}"
+            if key in seen:
+                raise UserError(
+                    f"{where}: key 'data.tasks': two prompts are '{key}'. Take each problem once: one style, and files "
+                    "of different names."
+                )
+            seen.add(key)
+            yield key, task, problem
 
 
-def read_responses(path: Path) -> dict[str, str]:
-    """Row key -> generated answer, from a file of {key, response} lines."""
+def read_responses(path: Path) -> dict[str, tuple[str, str | None]]:
+    """Row key -> (generated answer, why it is not to be trained on), from a file of {key, response, finish} lines.
+
+    An answer that was cut has no end: trained on, it would teach a draft to stop in the middle.
+    """
     if not path.is_file():
         raise UserError(
             f"key 'data.responses': {path} is not there. train/cot_cod.py makes it: the target's own answers to the "
             "training prompts."
         )
-    return {row.text("key"): row.text("response") for row in read_jsonl(path)}
+    found = {}
+    for row in read_jsonl(path):
+        response = row.optional("response") or ""
+        reason = "cut" if row.optional("finish") == "length" else None if response.strip() else "empty"
+        found[row.text("key")] = (response, reason)
+    return found
 
 
 def _add(row: Row, longest: int, rows: list[Row], dropped: Counter[str]) -> None:
@@ -118,7 +145,7 @@ def _add(row: Row, longest: int, rows: list[Row], dropped: Counter[str]) -> None
 
 
 def _place(task: Task, problem: Problem) -> str:
-    return str(problem.meta.get("where", row_key(task, problem)))
+    return str(problem.meta.get("where", f"{task.name}/{problem.id}"))
 
 
 def _described(node: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Only then is success printed. What is tried is what was saved, through the same 
 """
 
 import dataclasses
+import importlib.metadata
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
 from toolkit.evaluation import system
 from toolkit.hub import ModelConfig, Models
-from toolkit.loading import TARGET
+from toolkit.loading import TARGET, identify
 from toolkit.training import data
 from toolkit.training.recipe import LoraRecipe
 
@@ -28,12 +29,11 @@ PROMPTS, TOKENS = 4, 48  # what is tried
 
 
 def lora(
-    recipe: LoraRecipe, command: dict[str, Any], adapter: Path, bound: Identity, figures: dict[str, Any]
+    recipe: LoraRecipe, command: dict[str, Any], adapter: Path, binds: dict[str, Identity], figures: dict[str, Any]
 ) -> Manifest:
     """The artifact of a LoRA whose PEFT files are in `adapter`, in place in `recipe.out`.
 
-    `bound` is the identity of the model that it was trained on (a draft: of its target); `figures` has `data` and
-    `training` of the manifest.
+    `binds`: see `bound`; `figures` has `data` and `training` of the manifest.
     """
     out = Path(recipe.out)
     beside = artifact.partial(out)
@@ -42,14 +42,15 @@ def lora(
         stored = {name: tensor.to(_STORED[recipe.lora.stored]) for name, tensor in weights.items()}
         save_file(stored, beside / adapters.WEIGHTS, metadata={"format": "pt"})
         settings = json.loads((adapter / adapters.CONFIG).read_text())
-        settings["base_model_name_or_path"] = bound["name"]  # the path it was loaded from means nothing elsewhere
+        # The path that it was loaded from means nothing elsewhere; a draft made of its target has the target's name
+        settings["base_model_name_or_path"] = binds.get("base", binds["target"])["name"]
         (beside / adapters.CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     manifest = Manifest(
         kind="lora",
         provides=["target" if recipe.target is None else "draft"],
         method=recipe.method,
         base=_base(recipe.model),
-        binds={"target": bound},
+        binds=binds,
         recipe=command | {"config": dataclasses.asdict(recipe)},
         data=figures["data"],
         training=figures["training"] | {"hardware": hardware()},
@@ -72,8 +73,10 @@ def finished(out: Path, recipe: LoraRecipe) -> bool:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"{out}: is there and is no artifact, so it is left alone. Set out=DIR elsewhere.")
         return False
-    found = artifact.verify(out).recipe.get("config")
-    if found != json.loads(json.dumps(dataclasses.asdict(recipe))):
+    stored = artifact.verify(out).recipe.get("config", {})
+    known = {key: value for key, value in stored.items() if key in dataclasses.asdict(recipe)}
+    # Through the schema: a key that came to it later has its default there
+    if known != stored or config.parse(LoraRecipe, known, f"{out / artifact.MANIFEST}: key 'recipe.config'") != recipe:
         raise UserError(
             f"{out}: holds the artifact of another recipe. Set out=DIR for this one, or delete {out} to replace it."
         )
@@ -113,10 +116,19 @@ def smoke(directory: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def bound(recipe: LoraRecipe) -> dict[str, Identity]:
+    """What the artifact is bound to: the model that it is added to; a draft to its target, and to a base of its own."""
+    if recipe.target is None:
+        return {"target": identify(recipe.model)}
+    target = {"target": identify(recipe.target)}
+    return target if recipe.model.name == TARGET else target | {"base": identify(recipe.model)}
+
+
 def hardware() -> dict[str, Any]:
     """What the run ran on, and the versions that it ran with."""
     found = system.metadata()
-    return {key: found[key] for key in ("cpu", "gpu", "threads", "python", "torch", "transformers")}
+    libraries = {name: importlib.metadata.version(name) for name in ("accelerate", "peft", "trl")}
+    return {key: found[key] for key in ("cpu", "gpu", "threads", "python", "torch", "transformers")} | libraries
 
 
 def _base(model: ModelConfig) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Generated:
     text: str
     score: Score
     tier: str
+    cut: bool = False  # it ran into the token limit, which makes it wrong
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Figures:
 
     rows: int
     marked: float
+    cut: float  # share that ran into the token limit
     fallback: float  # share whose answer was read from the last number of the text
     accuracy: dict[str, float]  # by tier, over the rows with a gold answer
     graded: dict[str, int]  # how many those are
@@ -53,11 +55,12 @@ def figures(answers: Sequence[Generated]) -> Figures:
     verdicts: dict[str, list[bool]] = {}
     for answer in answers:
         if answer.score.correct is not None:
-            verdicts.setdefault(answer.tier, []).append(answer.score.correct)
+            verdicts.setdefault(answer.tier, []).append(answer.score.correct and not answer.cut)
     rows = len(answers)
     return Figures(
         rows=rows,
         marked=sum(checks.mark(answer.text) is not None for answer in answers) / rows,
+        cut=sum(answer.cut for answer in answers) / rows,
         fallback=sum(answer.score.path == "last_number" for answer in answers) / rows,
         accuracy={tier: sum(verdicts[tier]) / len(verdicts[tier]) for tier in sorted(verdicts)},
         graded={tier: len(verdicts[tier]) for tier in sorted(verdicts)},
@@ -91,6 +94,7 @@ def table(found: Figures, gates: Gates) -> str:
     lines = [_line("answer mark", found.marked, gates.marked, found.rows)]
     for tier, share in found.accuracy.items():
         lines.append(_line(f"right, {tier}", share, gates.accuracy.get(tier), found.graded[tier]))
+    lines.append(f"  {'cut, so wrong':<24} {found.cut:6.1%}  n={found.rows:<6} no gate")
     warning = "WARNING: " if found.fallback > gates.fallback_warning else "not "
     limit = f"{warning}above {gates.fallback_warning:.1%}"
     lines.append(f"  {'last number only':<24} {found.fallback:6.1%}  n={found.rows:<6} {limit}")

@@ -4,12 +4,14 @@ The run's checkpoints live beside OUT, in `.runs`: killed, the same command goes
 weights. The artifact appears in OUT whole or not at all; where it is there already, nothing is done.
 """
 
+import gc
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from datasets import Dataset
 from peft import LoraConfig, TaskType
@@ -23,7 +25,7 @@ from trl import SFTConfig, SFTTrainer
 
 from toolkit import hub, registry, sources
 from toolkit.errors import UserError
-from toolkit.loading import identify, read_tokenizer
+from toolkit.loading import read_tokenizer
 from toolkit.training import data as rows
 from toolkit.training import finish, processes, quiet, rundir
 from toolkit.training.cpu_loss import AnswerSFTTrainer
@@ -41,15 +43,16 @@ def run(recipe: LoraRecipe, command: dict[str, Any]) -> Path:
         _say(state, f"{out} is there already; delete it to train again")
         return out
     check_optimizer(recipe.train.optimizer, where)
+    rundir.logger(recipe.train.logger)  # before anything is loaded
     with state.main_process_first():  # a model that has to be fetched or converted is so once
         model, own = hub.load_hf(processes.placed(recipe.model, recipe.target), recipe.target)
         tokenizer = read_tokenizer(recipe.target or recipe.model)  # a draft reads its target's prompts, dates included
         _check_speaks(recipe, own, tokenizer)
         _check_targets(recipe.lora.targets, model, where)
-        bound = identify(recipe.target or recipe.model)
+        binds = finish.bound(recipe)
         loaded = rows.load(recipe.data, tokenizer, recipe.train.seed, where)
         described = loaded.describe()
-        identity = {"recipe": asdict(recipe), "data": described["fingerprint"], "on": bound}
+        identity = {"recipe": asdict(recipe), "data": described["fingerprint"], "on": binds}
         work = rundir.open_run(out, identity | {"processes": state.num_processes}, where)
     dropped = ", ".join(f"{count} {reason}" for reason, count in loaded.dropped.items()) or "none"
     _say(
@@ -63,9 +66,12 @@ def run(recipe: LoraRecipe, command: dict[str, Any]) -> Path:
     with rundir.alone(work, state.is_main_process):
         adapter = _train(trainer, work, state)
         unset_hf_deepspeed_config()  # else ZeRO-3 waits for all processes whenever one of them loads a model
+        figures = {"data": described, "training": rundir.figures(trainer, state.num_processes)}
+        del trainer, model  # what was saved is loaded again: there may be no room for both
+        gc.collect()
+        torch.cuda.empty_cache()
         if state.is_main_process:
-            figures = {"data": described, "training": rundir.figures(trainer, state.num_processes)}
-            finish.lora(recipe, command, adapter, bound, figures)
+            finish.lora(recipe, command, adapter, binds, figures)
             rundir.close(work)
     state.wait_for_everyone()
     return out

@@ -46,15 +46,15 @@ def run(chain: PipelineRecipe, where: Path | str) -> None:
 
 
 def _check(chain: PipelineRecipe, target: LoraRecipe, draft: LoraRecipe, where: Path | str) -> None:
-    if draft.target is None or target.out not in draft.target.adapters:
+    if draft.target is None or (draft.target.name, draft.target.adapters[-1:]) != (target.model.name, [target.out]):
         raise UserError(
             f"{where}: key 'draft': {chain.draft} must be the draft of what {chain.target} trains: expected "
-            f"target.adapters with '{target.out}'."
+            f"target: {{name: {target.model.name}, adapters: [{target.out}]}}."
         )
-    if draft.data.tasks != target.data.tasks:
+    if (draft.data.tasks, draft.data.thinking) != (target.data.tasks, target.data.thinking):
         raise UserError(
-            f"{where}: {chain.target} and {chain.draft} differ in data.tasks; a draft learns its target's answers to "
-            "the prompts that the target learned."
+            f"{where}: {chain.target} and {chain.draft} differ in data.tasks or data.thinking; a draft learns its "
+            "target's answers to the prompts that the target learned."
         )
     if draft.data.responses != chain.answers.path:
         raise UserError(
