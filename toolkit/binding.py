@@ -7,6 +7,7 @@ is refused; weights of one name that differ (the hub's, and those a package ship
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,13 @@ def check(directory: Path, bound: Identity, found: Identity) -> None:
     if not same_weights and not _same_name(bound["name"], found["name"]):
         raise _other(directory, "the model", bound["name"], found["name"])
     if bound["tokenizer"] != found["tokenizer"]:
-        raise _other(directory, "the tokenizer", _short([bound["tokenizer"]]), _short([found["tokenizer"]]))
+        raise _other(directory, "the tokenizer", shortened([bound["tokenizer"]]), shortened([found["tokenizer"]]))
     if bound["adapters"] != found["adapters"]:
         raise _other(
             directory,
             f"{bound['name']} with adapters (SHA-256)",
-            _short(bound["adapters"]),
-            _short(found["adapters"]),
+            shortened(bound["adapters"]),
+            shortened(found["adapters"]),
         )
     if not same_weights:
         sources.say(
@@ -59,7 +60,8 @@ def _same_name(one: str, other: str) -> bool:
     return one == other if None in known else known[0].lower() == known[1].lower()
 
 
-def _short(digests: list[str]) -> str:
+def shortened(digests: Sequence[str]) -> str:
+    """Digests as a message shows them."""
     return ", ".join(f"{digest[:12]}..." for digest in digests) or "none"
 
 

@@ -26,8 +26,10 @@ def encode_answered(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(prompt ids, answer ids): what a model reads and what it should then generate, its end of turn included.
 
-    The two are tokenised apart because that is how they meet at inference: the answer starts on a token of its own.
+    That end is the tokenizer's EOS token, put after whatever else the template ends a turn with. The two are tokenised
+    apart because that is how they meet at inference: the answer starts on a token of its own.
     """
+    end = _end(response, tokenizer)
     prompt = _prompt(messages, tokenizer, thinking)
     answered = [*messages, {"role": "assistant", "content": response}]
     whole = tokenizer.apply_chat_template(answered, tokenize=False, enable_thinking=thinking)
@@ -37,10 +39,29 @@ def encode_answered(
             f"prompt that it never sees. The prompt ends in {prompt[-60:]!r}; answered, that place reads "
             f"{whole[len(prompt) - 60 : len(prompt)]!r}."
         )
-    answer = tokenizer(whole[len(prompt) :], add_special_tokens=False).input_ids
-    end = tokenizer.eos_token_id
-    answer = answer[: answer.index(end)] if end in answer else answer  # what follows an end of turn is never generated
+    rest = whole[len(prompt) :]
+    answer = tokenizer(rest, add_special_tokens=False).input_ids
+    if end in answer:
+        answer = answer[: answer.index(end)]  # what follows an end of turn is never generated
+    elif not rest.rstrip().endswith(response.rstrip()):  # a mark of the template's own; the line's end after it is not
+        answer = tokenizer(rest.rstrip(), add_special_tokens=False).input_ids
     return tuple(tokenizer(prompt, add_special_tokens=False).input_ids), (*answer, end)
+
+
+def _end(response: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of the EOS token; UserError where there is none, or where the response would end before its end."""
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise UserError(
+            "the tokenizer has no EOS token, so a model could not learn where an answer ends; set eos_token in its "
+            "tokenizer_config.json."
+        )
+    if end in tokenizer(response, add_special_tokens=False).input_ids:
+        raise UserError(
+            f"a response contains the EOS token {tokenizer.eos_token!r}, at which its answer would be cut off; take it "
+            f"out of the data. The response begins {response[:60]!r}."
+        )
+    return end
 
 
 def _prompt(messages: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerBase, thinking: bool) -> str:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.artifacts import TINY, config, draft_lora, target_lora
 from toolkit import artifact, cli
 from toolkit.evaluation import run
@@ -10,10 +12,10 @@ from toolkit.hub import Models
 DRAFT = "{{name: own, proposer: {{type: draft_model, model: {draft}}}, length: {{type: fixed, k: 2}}}}"
 
 
-def evaluated(tmp_path, target, draft):
+def evaluated(tmp_path, model, target, draft):
     out = tmp_path / "eval"
     overrides = [
-        f"target={TINY}",
+        f"target={model}",
         f"use=[{target}]",
         f"methods=[ngram, {DRAFT.format(draft=draft)}]",
         "task={type: steps, limit: 6}",
@@ -25,11 +27,12 @@ def evaluated(tmp_path, target, draft):
     return out / "results.json"
 
 
-def test_record(tmp_path, capsys):
+@pytest.mark.parametrize("name", [TINY, f"{{name: {TINY}, revision: main}}"], ids=["bare", "revision"])
+def test_record(tmp_path, capsys, name):
     target = target_lora(tmp_path / "cot")
     model = config(adapters=[target])
     draft, _ = draft_lora(tmp_path / "draft", Models(model).identity(), model, [1])
-    results = evaluated(tmp_path, target, draft)
+    results = evaluated(tmp_path, name, target, draft)
     found = json.loads(results.read_text())
 
     assert cli.main(["record", target, str(results)]) == 0

@@ -119,6 +119,23 @@ def test_a_card_that_the_hub_would_refuse_is_not_sent(small, explosive, capsys, 
     assert expected in refused(capsys, small, "--dry-run")
 
 
+def test_figures_recorded_after_the_card_are_sent(small, explosive):
+    assert "Nothing measured yet." in card.write(small).read_text()
+    row = {"task": "steps", "method": "baseline", "accuracy": 0.625, "n": 8}
+    artifact.write(small, manifest(metrics=[row]))
+    upload = push.prepare(small, "acme/mine")
+    sent = (small / card.FILE).read_text()
+    assert "62.5" in sent and "Nothing measured yet." not in sent
+    assert upload.card.data.to_dict()["model-index"]
+
+
+def test_someone_elses_card_is_left_as_it_is(small, explosive, capsys):
+    foreign = "---\nlicense: mit\n---\n[More Information Needed]\n"
+    (small / card.FILE).write_text(foreign)
+    assert "lacks the tag 'draftsmith'" in refused(capsys, small, "--dry-run")
+    assert (small / card.FILE).read_text() == foreign
+
+
 # ---- as a full model
 
 
@@ -156,7 +173,11 @@ def test_a_draft_made_of_its_target_becomes_a_model(tmp_path, drafted, capsys):
     untrained = load_hf(config(adapters=[adapter], draft_from=DraftFrom([0])))[0]
     assert not torch.equal(alone(IDS).logits, untrained(IDS).logits), "this adapter changes nothing"
     side = json.loads((out / standalone.SIDE_FILE).read_text())
-    assert (side["method"], side["model"]) == ("draft_model", str(out))
+    assert (side["method"], side["model"]) == ("draft_model", "out")
+    assert str(tmp_path) not in (out / standalone.SIDE_FILE).read_text(), "hashed and uploaded: no place of this user's"
+    assert (
+        f"{out / standalone.SIDE_FILE} gives 'model' by its name alone; put the path there" in capsys.readouterr().err
+    )
     assert (out / "LICENSE").read_text() == "as is"
     assert {"tokenizer.json", "generation_config.json"} <= {path.name for path in out.iterdir()}
     assert artifact.verify(out).smoke["prompts"] == 4

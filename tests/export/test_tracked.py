@@ -17,10 +17,19 @@ from toolkit.tasks import steps
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 SAMPLING = Sampling(max_new_tokens=48)
 STYLES = ("cot", "cod")
+TRACKED = ("smollm2-cot", "smollm2-cod", "smollm2-cot-draft", "smollm2-cod-draft")
 
 
-@pytest.mark.parametrize("directory", sorted(CHECKPOINTS.glob("[!.]*/")), ids=lambda path: path.name)
-def test_a_tracked_artifact_is_whole_and_small(directory):
+def tracked(name):
+    """The artifact's directory; what else someone trained into checkpoints/ is not looked at."""
+    if not (CHECKPOINTS / name).is_dir():
+        pytest.skip(f"checkpoints/{name} is not there: it is not trained yet")
+    return CHECKPOINTS / name
+
+
+@pytest.mark.parametrize("name", TRACKED)
+def test_a_tracked_artifact_is_whole_and_small(name):
+    directory = tracked(name)
     manifest = artifact.verify(directory)
     assert "skipped" not in manifest.smoke
     assert manifest.recipe["path"].startswith("recipes/")
@@ -31,7 +40,7 @@ def test_a_tracked_artifact_is_whole_and_small(directory):
 @pytest.mark.real
 @pytest.mark.parametrize("style", STYLES)
 def test_plain_libraries_write_what_our_loop_writes(style, tmp_path):
-    directory = CHECKPOINTS / f"smollm2-{style}"
+    directory = tracked(f"smollm2-{style}")
     task = steps.build(steps.Config(split="test", style=style, limit=4))
     base = sources.resolve("smollm2-135m").path
     tokenizer = AutoTokenizer.from_pretrained(base)

@@ -101,6 +101,12 @@ def test_bad_input(options, message):
         task(**options)
 
 
+def test_expressions_that_all_fail_come_to_an_end(monkeypatch):
+    monkeypatch.setattr(steps, "_ATTEMPTS", 20)
+    with pytest.raises(UserError, match="only 0 different problems"):
+        task(kinds=["expression"], steps=[14, 14], largest=10)
+
+
 def test_gsm8k_styles(tmp_path, monkeypatch):
     rows = [
         '{"question": "q1", "answer": "Half is 48/2 = <<48/2=24>>24.\\nAll: 48+24 = <<48+24=72>>72.\\n#### 72"}',

@@ -12,7 +12,9 @@ from typing import Any
 
 from toolkit import artifact
 from toolkit.artifact import Manifest
+from toolkit.config import parse
 from toolkit.errors import UserError
+from toolkit.loading import ModelConfig
 
 _LISTED = 12  # characters of a digest in a provenance
 
@@ -48,7 +50,7 @@ def _cells(path: Path) -> list[dict[str, Any]]:
 def _rows(cell: dict[str, Any], manifest: Manifest, digest: str, file: str) -> Iterator[dict[str, Any]]:
     """One row a method: those that the artifact decides about."""
     used = {label for label, model in cell["models"].items() if f"adapter {digest}" in model["source"]}
-    target = " + ".join([cell["recipe"]["target"]["name"], *cell["recipe"]["target"]["adapters"]])
+    target = parse(ModelConfig, cell["recipe"]["target"], f"{file}: key 'recipe.target'").label
     quality = {one["method"]: one for one in cell["quality"]}
     speed = {one["method"]: one for one in cell["speed"]}
     for name, method in cell["methods"].items():

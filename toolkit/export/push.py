@@ -34,11 +34,12 @@ class Upload:
 
 
 def prepare(directory: Path, repository: str) -> Upload:
-    """Check everything that is to be sent; a card that is not there is rendered. UserError says what is wrong."""
+    """Check everything that is to be sent, and render the card anew. UserError says what is wrong."""
     manifest = artifact.verify(directory)
     _check_name(repository)
-    if not (directory / card.FILE).is_file():
-        card.write(directory)
+    if (directory / card.FILE).is_file():
+        card.read(directory)  # someone else's card is refused, not written over
+    card.write(directory)  # figures may have been recorded since the last time
     checked = card.read(directory)
     names = sorted([*manifest.files, artifact.MANIFEST, card.FILE])
     return Upload(repository, directory, {name: (directory / name).stat().st_size for name in names}, checked)

@@ -1,7 +1,8 @@
 """A LoRA artifact as a full model that needs neither PEFT nor us, with manifest and card.
 
 A draft made of its target becomes an ordinary Hugging Face model with the target's layers that it keeps, and beside it
-`speculative_config.json`, which tells vLLM of it. That target, with the adapters it had, is asked for and checked.
+`speculative_config.json`, which tells vLLM of it by name. That target, with the adapters it had, is asked for and
+checked.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from toolkit import adapters, artifact, binding, methods
+from toolkit import adapters, artifact, binding, methods, sources
 from toolkit.artifact import Manifest
 from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
@@ -40,6 +41,8 @@ def export(directory: Path, out: Path, *, target: str | None = None, target_adap
         undo.callback(shutil.rmtree, out, ignore_errors=True)
         written = _complete(directory, manifest, out)
         undo.pop_all()
+    if (out / SIDE_FILE).is_file():
+        sources.say(f"{out / SIDE_FILE} gives 'model' by its name alone; put the path there under which vLLM finds it")
     return written
 
 
@@ -63,8 +66,8 @@ def _target(directory: Path, manifest: Manifest, name: str | None, given: Sequen
     if digests != bound["adapters"]:
         raise UserError(
             f"{directory / artifact.MANIFEST}: key 'binds.target.adapters': made of {bound['name']} with the adapters "
-            f"{_short(bound['adapters'])} (SHA-256, in this order); --target-adapter gave {_short(digests)}. Give each "
-            "adapter's directory with a --target-adapter of its own."
+            f"{binding.shortened(bound['adapters'])} (SHA-256, in this order); --target-adapter gave "
+            f"{binding.shortened(digests)}. Give each adapter's directory with a --target-adapter of its own."
         )
     config = ModelConfig(name or bound["name"], adapters=[str(adapter) for adapter in directories])
     _, tokenizer, origin = load(config, None)
@@ -78,7 +81,7 @@ def _complete(directory: Path, manifest: Manifest, out: Path) -> Manifest:
         for path in (path for pattern in _LICENCES for path in directory.glob(pattern)):
             shutil.copy2(path, out / path.name)
         if "draft" in manifest.provides:
-            write_json(out / SIDE_FILE, usage.speculative_config(str(out)))
+            write_json(out / SIDE_FILE, usage.speculative_config(out.resolve().name))  # no path of this machine
     # The base stays in the manifest as what the model came from: the card names it
     merged = artifact.write(out, dataclasses.replace(manifest, kind="model", smoke={"skipped": "not tried yet"}))
     merged = artifact.write(out, dataclasses.replace(merged, smoke=_tried(out)))
@@ -93,7 +96,3 @@ def _tried(out: Path) -> dict[str, int]:
     baseline = methods.decoder(methods.resolve("baseline", out), models)
     done = baseline.generate(requests, Sampling(max_new_tokens=_TOKENS))
     return {"prompts": len(requests), "tokens": sum(len(one.tokens) for one in done)}
-
-
-def _short(digests: Sequence[str]) -> str:
-    return ", ".join(f"{digest[:12]}..." for digest in digests) or "none"

@@ -17,8 +17,8 @@ _OPERATIONS = {
 _SIGNED = re.compile(r"(^|[-+*/(])\s*-")  # a negative number: the library draws some whatever it is asked
 
 
-def draw(seed: int, terms: tuple[int, int], digits: int) -> Iterator[str]:
-    """Endless expressions of `terms` (from, to) numbers of up to `digits` digits."""
+def draw(seed: int, terms: tuple[int, int], digits: int) -> Iterator[str | None]:
+    """Endless expressions of `terms` (from, to) numbers of up to `digits` digits; None for one that is of no use."""
     from reasoning_gym.arithmetic.basic_arithmetic import BasicArithmeticDataset, BasicArithmeticDatasetConfig
 
     config = BasicArithmeticDatasetConfig(
@@ -29,9 +29,9 @@ def draw(seed: int, terms: tuple[int, int], digits: int) -> Iterator[str]:
         try:
             expression = dataset[index]["metadata"]["expression"]
         except ZeroDivisionError:  # the library's own check of what it drew
+            yield None
             continue
-        if not _SIGNED.search(expression):
-            yield expression
+        yield None if _SIGNED.search(expression) else expression
 
 
 def steps(expression: str) -> list[tuple[int, str, int, int]] | None:

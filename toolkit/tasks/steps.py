@@ -18,7 +18,7 @@ from toolkit.tasks._types import Problem, Task
 
 SPLITS = ("train", "valid", "test", "train")  # by hash of the question, modulo 4: half of all are for training
 KINDS = ("story", "expression")
-_ATTEMPTS = 200  # draws in a row without a new problem, after which there are no more
+_ATTEMPTS = 20_000  # draws in a row without a new problem, after which there are no more
 
 
 @dataclass
@@ -62,7 +62,11 @@ def _stream(config: Config) -> Iterator[Problem]:
     seen: set[str] = set()
     turn = idle = 0
     while idle < _ATTEMPTS:
-        question, cot, cod, answer = next(sources[turn % len(sources)])
+        drawn = next(sources[turn % len(sources)])
+        if drawn is None:
+            idle += 1
+            continue
+        question, cot, cod, answer = drawn
         digest = hashlib.sha256(question.encode()).hexdigest()
         if digest in seen or SPLITS[int(digest, 16) % 4] != config.split:
             idle += 1
@@ -82,7 +86,7 @@ def _stream(config: Config) -> Iterator[Problem]:
 _Drawn = tuple[str, str, str, int]  # question, chain of thought, chain of draft, answer
 
 
-def _story(config: Config) -> Iterator[_Drawn]:
+def _story(config: Config) -> Iterator[_Drawn | None]:
     rng = random.Random(f"story {config.seed}")  # a text seeds by its SHA-512, the same in every process
     while True:
         story = _stories.draw(rng, rng.randint(*config.steps), config.largest)
@@ -90,14 +94,17 @@ def _story(config: Config) -> Iterator[_Drawn]:
         yield story.question, "\n".join(thought), _draft(story.steps), story.steps[-1][3]
 
 
-def _expression(config: Config) -> Iterator[_Drawn]:
+def _expression(config: Config) -> Iterator[_Drawn | None]:
+    """None for an expression that is not asked: too large a number, or one that is not whole, in its working."""
     terms = (config.steps[0] + 1, config.steps[1] + 1)
     for expression in _arithmetic.draw(config.seed, terms, len(str(config.largest - 1))):
-        steps = _arithmetic.steps(expression)
-        if steps and all(0 <= number <= config.largest for a, _, b, c in steps for number in (a, b, c)):
-            rng = random.Random(expression)
-            thought = [_opening(rng), *(_thought(rng, i == 0, step) for i, step in enumerate(steps))]
-            yield _asked(expression, rng), "\n".join(thought), _draft(steps), steps[-1][3]
+        steps = _arithmetic.steps(expression) if expression else None
+        if not steps or not all(0 <= number <= config.largest for a, _, b, c in steps for number in (a, b, c)):
+            yield None
+            continue
+        rng = random.Random(expression)
+        thought = [_opening(rng), *(_thought(rng, i == 0, step) for i, step in enumerate(steps))]
+        yield _asked(expression, rng), "\n".join(thought), _draft(steps), steps[-1][3]
 
 
 _KINDS = {"story": _story, "expression": _expression}
