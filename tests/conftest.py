@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import gc
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -17,3 +18,7 @@ def lean_process() -> Iterator[None]:
     yield
     gc.unfreeze()
     torch.set_num_threads(before)
+
+
+# A shell starts what it puts into the background with SIGINT ignored, which its children inherit: tests send some
+signal.signal(signal.SIGINT, signal.default_int_handler)

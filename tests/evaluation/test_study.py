@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from toolkit.evaluation import study
 
 RECIPE = """
@@ -49,7 +47,6 @@ def test_a_value_that_is_no_cell_is_refused(tmp_path, capsys):
     assert "'code'; expected an axis of task, style and two of its values" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("override", ["speed.max_new_tokens=99", "speed.max_new_tokens=0"])
-def test_timed_texts_are_no_longer_than_the_others(tmp_path, capsys, override):
-    assert study.main([written(tmp_path), *SMALL, override]) == 2
+def test_timed_texts_have_a_token_at_least(tmp_path, capsys):
+    assert study.main([written(tmp_path), *SMALL, "speed.max_new_tokens=0"]) == 2
     assert "'speed.max_new_tokens'" in capsys.readouterr().err

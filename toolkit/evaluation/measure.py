@@ -43,7 +43,7 @@ class Setting:
         """How this block is decoded; timed texts may end earlier."""
         sampling = self.sampling.seeded(block.seed)
         if block.set == "speed" and self.speed.max_new_tokens:
-            return replace(sampling, max_new_tokens=self.speed.max_new_tokens)
+            return replace(sampling, max_new_tokens=min(sampling.max_new_tokens, self.speed.max_new_tokens))
         return sampling
 
 

@@ -127,8 +127,8 @@ def _check(recipe: EvalRecipe, where: Path | str) -> None:
         (
             "speed.max_new_tokens",
             speed.max_new_tokens,
-            speed.max_new_tokens is None or 1 <= speed.max_new_tokens <= recipe.sampling.max_new_tokens,
-            "null, or 1 to sampling.max_new_tokens",
+            speed.max_new_tokens is None or speed.max_new_tokens >= 1,
+            "null, or 1 or more",
         ),
         ("speed.repeats", speed.repeats, speed.repeats >= 1, "1 or more"),
         (

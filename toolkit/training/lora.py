@@ -43,7 +43,7 @@ def run(recipe: LoraRecipe, command: dict[str, Any]) -> Path:
         _say(state, f"{out} is there already; delete it to train again")
         return out
     check_optimizer(recipe.train.optimizer, where)
-    rundir.logger(recipe.train.logger)  # before anything is loaded
+    rundir.logger(recipe.train.logger, out)  # before anything is loaded
     with state.main_process_first():  # a model that has to be fetched or converted is so once
         model, own = hub.load_hf(processes.placed(recipe.model, recipe.target), recipe.target)
         tokenizer = read_tokenizer(recipe.target or recipe.model)  # a draft reads its target's prompts, dates included
@@ -142,7 +142,9 @@ def arguments(recipe: LoraRecipe, work: Path) -> SFTConfig:
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         logging_steps=max(1, settings.eval_every // 5),
-        report_to=rundir.logger(settings.logger),
+        report_to=rundir.logger(settings.logger, Path(recipe.out)),
+        run_name=Path(recipe.out).name,
+        project="draftsmith",
         seed=settings.seed,
         data_seed=settings.seed,
         ddp_find_unused_parameters=False,  # every adapter weight takes part in every forward

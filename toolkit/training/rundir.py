@@ -8,6 +8,7 @@ import errno
 import fcntl
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from transformers import Trainer
 from toolkit.errors import UserError
 
 RUNS = ".runs"
+LOGS = Path("results/logs")
 _IDENTITY = "identity.json"
 _STATE = "trainer_state.json"  # transformers writes it last: a checkpoint that has it is whole
 
@@ -103,12 +105,14 @@ def figures(trainer: Trainer, processes: int) -> dict[str, Any]:
     }
 
 
-def logger(name: str) -> list[str]:
+def logger(name: str, out: Path) -> list[str]:
     """`report_to` of transformers; UserError where the logger is not installed."""
     if name == "none":
         return []
     if importlib.util.find_spec(name) is None:
         raise UserError(f"key 'train.logger': {name} is not installed. `pip install {name}`, or train.logger=none.")
+    if name == "tensorboard":  # transformers would write beside the checkpoints, which go when the run has ended
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(LOGS / out.name))
     return [name]
 
 
