@@ -13,6 +13,8 @@ from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE
 from toolkit.evaluation.stats import RESAMPLES, Interval
 
+ENDLESS = 1e12  # stands for a cost without end, which JSON cannot say
+
 
 @dataclass(frozen=True)
 class Side:
@@ -120,7 +122,7 @@ def _ratio(base: _Draws, other: _Draws) -> Interval:
 
 def _interval(value: float, draws: np.ndarray) -> Interval:
     """A resample without a single right answer costs infinitely much, and counts as that."""
-    low, high = np.quantile(np.nan_to_num(draws, nan=np.inf, posinf=1e12), [0.025, 0.975])
+    low, high = np.quantile(np.nan_to_num(draws, nan=np.inf, posinf=ENDLESS), [0.025, 0.975])
     return Interval(value, float(low), float(high))
 
 

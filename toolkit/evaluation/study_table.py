@@ -14,7 +14,7 @@ matplotlib.use("Agg")  # files only: no window, no display
 from matplotlib import pyplot as plt  # noqa: E402
 
 from toolkit.evaluation import table  # noqa: E402
-from toolkit.evaluation.compare import verdict  # noqa: E402
+from toolkit.evaluation.compare import ENDLESS, verdict  # noqa: E402
 from toolkit.evaluation.plots import save  # noqa: E402
 from toolkit.evaluation.records import Record  # noqa: E402
 from toolkit.evaluation.stats import Interval  # noqa: E402
@@ -200,7 +200,8 @@ def _times(found: dict[str, float] | None) -> str:
 def _bounds(found: dict[str, float], scale: float, form: str) -> str:
     if found["low"] is None:
         return f"[{NONE}]"
-    return f"[{scale * found['low']:{form}}, {scale * found['high']:{form}}]"
+    high = "∞" if found["high"] >= ENDLESS else f"{scale * found['high']:{form}}"
+    return f"[{scale * found['low']:{form}}, {high}]"
 
 
 def _finite(node: Any) -> Any:
