@@ -12,7 +12,7 @@ from typing import Any
 
 from toolkit import __version__
 from toolkit.artifact import Manifest
-from toolkit.errors import UserError
+from toolkit.errors import exit_code
 from toolkit.export import commands
 
 PROGRAMS = {  # each parses its own arguments, so that `python -m eval` and `draftsmith eval` are one program
@@ -26,14 +26,7 @@ PROGRAMS = {  # each parses its own arguments, so that `python -m eval` and `dra
 def main(argv: list[str] | None = None) -> int:
     """Run a command -> its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    try:
-        return _run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _run(arguments))
 
 
 def _run(argv: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Recipes: YAML and `key=value` overrides -> strict dataclasses.
+"""Recipes: YAML and `key=value` overrides -> strict dataclasses; and the command line that takes them.
 
 A recipe that is wrong must fail before anything is loaded, with the file, the line, the full key and what was
 meant. Keys are checked here against the dataclass; values are converted and type-checked by OmegaConf.
@@ -6,8 +6,10 @@ Two spellings save typing: a bare string stands for a dataclass whose first fiel
 `target: {name: gpt2}`) and for a piece without options (`proposer: ngram` is `proposer: {type: ngram}`).
 """
 
+import argparse
 import dataclasses
 import typing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -17,7 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from toolkit import registry
-from toolkit.errors import UserError
+from toolkit.errors import UserError, exit_code
 
 T = TypeVar("T")
 
@@ -28,6 +30,20 @@ class _Problem(Exception):
     def __init__(self, key: str, what: str) -> None:
         super().__init__(what)
         self.key, self.what = key, what
+
+
+def program(
+    name: str, does: str, argv: Sequence[str] | None, work: Callable[[str, list[str]], int | None], example: str
+) -> int:
+    """The command line `NAME RECIPE [key=value ...]`: `work` on the recipe's path and the overrides -> exit code.
+
+    What a killed run has done is not done again by any of these programs.
+    """
+    parser = argparse.ArgumentParser(prog=name, description=does)
+    parser.add_argument("recipe", help="a YAML file; its first line is the command that runs it")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"as {example}")
+    arguments = parser.parse_args(argv)
+    return exit_code(lambda: work(arguments.recipe, arguments.overrides), "the same command goes on from here")
 
 
 def parse(schema: type[T], mapping: Any, where: str) -> T:

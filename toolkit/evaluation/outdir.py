@@ -5,58 +5,32 @@ methods, prompts or seeds may go on in it; one that differs in what its rows dep
 stand beside others that cannot be compared with them.
 """
 
-import fcntl
 import json
 from pathlib import Path
-from types import TracebackType
 
 from toolkit.errors import UserError
-from toolkit.files import write_json
+from toolkit.files import OutputDirectory, write_json
 
 Identity = dict[str, object]
 
 
-class OutDir:
+class OutDir(OutputDirectory):
     """`with OutDir(path, source, identity) as out:` holds the lock; UserError when it is another's."""
 
     def __init__(self, path: Path, source: str, identity: Identity) -> None:
-        self.path, self.source = path, source
+        super().__init__(path)
+        self.source = source
         self.records, self.results = path / "records.jsonl", path / "results.json"
         self._marker = path / "run.json"
         self._identity = json.loads(json.dumps(identity))  # as it reads when it comes back from the file
         self.sessions: list[dict] = []
-
-    def __enter__(self) -> "OutDir":
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise UserError(f"out={self.path}: cannot be written to ({error}); choose another out=DIR.") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise UserError(
-                f"out={self.path}: another process writes there; wait, or choose another out=DIR."
-            ) from None
-        try:
-            self._claim()
-        except UserError:
-            self._lock.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.close()  # closing it unlocks it
 
     def add_session(self, session: dict) -> None:
         """Who writes rows from now on, on which machine."""
         self.sessions.append(session)
         self._save()
 
-    def _claim(self) -> None:
+    def _open(self) -> None:
         if not self._marker.exists():
             if self.records.exists():
                 raise UserError(self._foreign("a records.jsonl, but no run.json that says whose rows they are"))

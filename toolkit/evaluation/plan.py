@@ -102,7 +102,9 @@ def contender(method: MethodConfig, models: Models, recipe: EvalRecipe) -> Conte
     """
     decoder = methods.decoder(method, models)
     pieces = {key: value for key, value in asdict(method).items() if key != "name"}
-    drafts = sorted({spelled_out(draft, models.config).label for draft in _drafts(pieces)})
+    options = [option for piece in pieces.values() for option in piece.values()]
+    heads = {option for option in options if isinstance(option, str) and option in models.provenance}
+    drafts = sorted({spelled_out(draft, models.config).label for draft in _drafts(options)} | heads)
     pieces["weights"] = {draft: models.provenance[draft]["fingerprint"] for draft in drafts}
     return Contender(method.name, pieces, decoder, decoder.accept.lossless(recipe.sampling.seeded(0)))
 
@@ -120,10 +122,9 @@ def setting(recipe: EvalRecipe, models: Models, session: str, task: object) -> S
     return Setting(task, recipe.sampling, common, recipe.speed, session)
 
 
-def _drafts(pieces: dict[str, dict]) -> list[ModelConfig]:
+def _drafts(options: Sequence[object]) -> list[ModelConfig]:
     """The models in a method's pieces: the options that were a ModelConfig."""
     keys = {field.name for field in fields(ModelConfig)}
-    options = [option for piece in pieces.values() for option in piece.values()]
     return [parse(ModelConfig, o, "draft") for o in options if isinstance(o, dict) and o.keys() == keys]
 
 

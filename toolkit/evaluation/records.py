@@ -6,7 +6,6 @@ The rest is kept.
 """
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from toolkit.errors import UserError
-from toolkit.files import write_atomic
+from toolkit.files import finite, write_atomic
 
 SCHEMA_VERSION = 1
 SetName = Literal["quality", "speed"]
@@ -106,18 +105,7 @@ def parse(line: bytes) -> Record:
 
 
 def encode(record: Record) -> bytes:
-    return json.dumps(_finite(asdict(record)), ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN; a record that holds one must not make the whole file unreadable elsewhere."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return value
+    return json.dumps(finite(asdict(record)), ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
 
 
 class RecordFile:

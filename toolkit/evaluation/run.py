@@ -4,8 +4,6 @@ Order of a run: the speed set (warm-up, then every method on each block of promp
 greedy-equality check, the summary. What an earlier, killed run left in the output directory is not done again.
 """
 
-import argparse
-import sys
 import time
 import uuid
 from collections import defaultdict
@@ -16,7 +14,6 @@ from pathlib import Path
 import torch
 
 from toolkit import config
-from toolkit.errors import UserError
 from toolkit.evaluation import plan as planning
 from toolkit.evaluation import recipe as recipes
 from toolkit.evaluation import report, system
@@ -34,18 +31,12 @@ WARM_UP = 16  # tokens
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe that the arguments name -> the exit code."""
-    parser = argparse.ArgumentParser(prog="eval", description="Measure the methods of a recipe; a killed run goes on.")
-    parser.add_argument("recipe", help="as recipes/eval/smoke.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as sampling.temperature=1.0 speed.prompts=8")
-    arguments = parser.parse_args(argv)
-    try:
-        return evaluate(recipes.load(arguments.recipe, arguments.overrides), arguments.recipe)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    does = "Measure the methods of a recipe; a killed run goes on."
+    return config.program("eval", does, argv, _load_and_run, "sampling.temperature=1.0 speed.prompts=8")
+
+
+def _load_and_run(path: str, overrides: list[str]) -> int:
+    return evaluate(recipes.load(path, overrides), path)
 
 
 def evaluate(recipe: EvalRecipe, source: str) -> int:

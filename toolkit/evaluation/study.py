@@ -5,7 +5,6 @@ a directory of its own, so a killed study goes on and each cell can be looked in
 side by side over the same prompts: accuracy, acceptance, and seconds per correct answer, with paired intervals.
 """
 
-import argparse
 import itertools
 import sys
 from collections.abc import Sequence
@@ -43,25 +42,17 @@ class StudyRecipe:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the study that the arguments name -> the exit code."""
-    parser = argparse.ArgumentParser(prog="eval.study", description="One recipe under every combination of changes.")
-    parser.add_argument("recipe", help="as recipes/eval/cot_cod_smollm2.yaml")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="for the study, or of every cell: as speed.prompts=0"
-    )
-    arguments = parser.parse_args(argv)
+    does = "One recipe under every combination of changes."
+    return config.program("eval.study", does, argv, _load_and_run, "out=DIR, or for every cell: as speed.prompts=0")
+
+
+def _load_and_run(path: str, overrides: list[str]) -> int:
+    """Overrides are the study's own where they name one of its keys, else every cell's."""
     own = {"recipe", "axes", "compare", "out", "title"}
-    mine = [text for text in arguments.overrides if text.partition("=")[0].partition(".")[0] in own]
-    theirs = [text for text in arguments.overrides if text not in mine]
-    try:
-        study = config.load(StudyRecipe, arguments.recipe, mine)
-        _check(study, arguments.recipe)
-        return _run(study, arguments.recipe, theirs)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    mine = [text for text in overrides if text.partition("=")[0].partition(".")[0] in own]
+    study = config.load(StudyRecipe, path, mine)
+    _check(study, path)
+    return _run(study, path, [text for text in overrides if text not in mine])
 
 
 def _run(study: StudyRecipe, source: str, overrides: list[str]) -> int:

@@ -18,7 +18,9 @@ from toolkit.evaluation.compare import ENDLESS, verdict  # noqa: E402
 from toolkit.evaluation.plots import save  # noqa: E402
 from toolkit.evaluation.records import Record  # noqa: E402
 from toolkit.evaluation.stats import Interval  # noqa: E402
-from toolkit.evaluation.table import NONE, Table  # noqa: E402
+from toolkit.evaluation.table import Table  # noqa: E402
+from toolkit.export.figures import NONE, bounds, number, percent, share, times  # noqa: E402
+from toolkit.files import finite  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ def _quality(axes: Sequence[str], cells: Sequence[Cell]) -> Table:
         for one in cell.results["quality"]:
             if not one["inherited"]:
                 fallback = one["extraction"].get("last_number", 0) / one["n"] if one["n"] else None
-                shown = [one["method"], str(one["n"]), _accuracy(one["accuracy"]), _number(one["mean_tokens"], 0)]
-                rows.append([*cell.values, *shown, _percent(one["cut"]), _percent(fallback)])
+                shown = [one["method"], str(one["n"]), _accuracy(one["accuracy"]), number(one["mean_tokens"], 0)]
+                rows.append([*cell.values, *shown, percent(one["cut"]), percent(fallback)])
     note = "cut: share that ran into the token limit; such answers count as wrong"
     return Table("Quality (batched, never timed)", columns, rows, [note])
 
@@ -75,12 +77,12 @@ def _speed(axes: Sequence[str], cells: Sequence[Cell]) -> Table:
                     *cell.values,
                     one["method"],
                     str(one["n"]),
-                    _number(one["tokens_per_second"], 1),
+                    number(one["tokens_per_second"], 1),
                     _times(one["speedup"]),
-                    _number(one["tau"], 2),
-                    _percent(one["acceptance_rate"]),
+                    number(one["tau"], 2),
+                    percent(one["acceptance_rate"]),
                     positions,
-                    _number(one["seconds_per_correct"], 2),
+                    number(one["seconds_per_correct"], 2),
                 ]
             )
     notes = [
@@ -96,7 +98,7 @@ def _compared(axes: Sequence[str], pair: Any, comparisons: Sequence[dict]) -> Ta
     for one in comparisons:
         acceptance, cost = one["acceptance"], one["seconds_per_correct"]
         figures = [_points(one["accuracy"]), _times(one["tokens"]), _points(acceptance), _plain(one["tau"])]
-        pace = " / ".join(_number(1000 * side, 1) for side in one["pace"]) if one["pace"] else NONE
+        pace = " / ".join(number(1000 * side, 1) for side in one["pace"]) if one["pace"] else NONE
         rows.append([*one["cell"], one["method"], *figures, _times(cost), pace])
         words.append(
             f"{' '.join([*one['cell'], one['method']])}: acceptance {_words(acceptance, 0)}; seconds per correct "
@@ -132,7 +134,7 @@ def as_json(source: str, axes: Sequence[str], cells: Sequence[Cell], comparisons
             }
             for cell in cells
         ],
-        "comparisons": [_finite(one) for one in comparisons],
+        "comparisons": [finite(one) for one in comparisons],
     }
 
 
@@ -173,16 +175,8 @@ def _words(found: dict[str, float] | None, nothing: float) -> str:
     return verdict(None if found is None else Interval(**found), nothing)
 
 
-def _number(value: float | None, digits: int) -> str:
-    return NONE if value is None else f"{value:,.{digits}f}"
-
-
-def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{value:.1%}"
-
-
 def _accuracy(found: dict[str, float] | None) -> str:
-    return NONE if found is None else f"{found['value']:.1%} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+    return NONE if found is None else share(**found)
 
 
 def _points(found: dict[str, float] | None) -> str:
@@ -194,18 +188,14 @@ def _plain(found: dict[str, float] | None) -> str:
 
 
 def _times(found: dict[str, float] | None) -> str:
-    return NONE if found is None else f"{found['value']:.2f}x {_bounds(found, 1, '.2f')}"
+    return NONE if found is None else times(**_open_ended(found))
 
 
 def _bounds(found: dict[str, float], scale: float, form: str) -> str:
-    if found["low"] is None:
-        return f"[{NONE}]"
-    high = "∞" if found["high"] >= ENDLESS else f"{scale * found['high']:{form}}"
-    return f"[{scale * found['low']:{form}}, {high}]"
+    ended = _open_ended(found)
+    return bounds(ended["low"], ended["high"], form, scale)
 
 
-def _finite(node: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(node, dict):
-        return {key: _finite(value) for key, value in node.items()}
-    return None if isinstance(node, float) and not math.isfinite(node) else node
+def _open_ended(found: dict[str, float]) -> dict[str, float]:
+    endless = found["high"] is not None and found["high"] >= ENDLESS
+    return found | {"high": math.inf} if endless else found

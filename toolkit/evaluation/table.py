@@ -4,9 +4,8 @@ Each states its set, its number of prompts and what must be known to read it. No
 seconds per correct answer, whose column says so. Built once as text, then drawn by rich or written as Markdown.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import groupby
 
 from rich import box
@@ -17,9 +16,9 @@ from rich.text import Text
 from toolkit.evaluation.equality import Equality
 from toolkit.evaluation.score import BASELINE, PHASES, Quality, Speed
 from toolkit.evaluation.stats import FEWEST_BLOCKS
+from toolkit.export.figures import NONE, number, percent, share, times
 
 WIDTH = 120
-NONE = "–"
 
 
 @dataclass
@@ -36,13 +35,13 @@ def speed_table(speeds: Sequence[Speed], equality: dict[str, Equality]) -> Table
         [
             s.method,
             "yes" if s.lossless else "no",
-            _number(s.tokens_per_second, 1),
+            number(s.tokens_per_second, 1),
             _speedup(s),
-            _number(s.tau, 2),
-            _percent(s.acceptance_rate),
-            _number(s.acceptance_length, 2),
+            number(s.tau, 2),
+            percent(s.acceptance_rate),
+            number(s.acceptance_length, 2),
             _equal(equality.get(s.method)),
-            _number(s.seconds_per_correct, 1),
+            number(s.seconds_per_correct, 1),
         ]
         for s in speeds
     ]
@@ -61,10 +60,10 @@ def time_table(speeds: Sequence[Speed], memory: str, device: str) -> Table:
     rows = [
         [
             s.method,
-            *(_percent(s.shares.get(phase)) for phase in PHASES),
-            _number(s.first_token_seconds, 0, 1000),
-            _number(s.round_seconds, 1, 1000),
-            _number(s.peak_memory, 0, 2**-20),
+            *(percent(s.shares.get(phase)) for phase in PHASES),
+            number(s.first_token_seconds, 0, 1000),
+            number(s.round_seconds, 1, 1000),
+            number(s.peak_memory, 0, 2**-20),
         ]
         for s in speeds
     ]
@@ -102,8 +101,8 @@ def quality_table(qualities: Sequence[Quality]) -> Table:
             str(q.n),
             "= AR (lossless)" if q.inherited else _accuracy(q),
             NONE if q.lost is None else f"{q.lost} / {q.gained}",
-            NONE if q.inherited else _number(q.mean_tokens, 0),
-            NONE if q.inherited else _percent(q.cut),
+            NONE if q.inherited else number(q.mean_tokens, 0),
+            NONE if q.inherited else percent(q.cut),
             NONE if q.inherited else str(q.errors),
         ]
         for q in qualities
@@ -176,29 +175,14 @@ def markdown(title: str, tables: Sequence[Table], notes: Sequence[str]) -> str:
     return "\n".join(parts)
 
 
-def _number(value: float | None, digits: int, scale: float = 1.0) -> str:
-    return NONE if value is None else f"{value * scale:,.{digits}f}"
-
-
-def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{value:.1%}"
-
-
 def _speedup(speed: Speed) -> str:
     if speed.method == BASELINE:
         return "1.00x"
-    interval = speed.speedup
-    if interval is None:
-        return NONE
-    bounds = NONE if math.isnan(interval.low) else f"{interval.low:.2f}, {interval.high:.2f}"
-    return f"{interval.value:.2f}x [{bounds}]"
+    return NONE if speed.speedup is None else times(*astuple(speed.speedup))
 
 
 def _accuracy(quality: Quality) -> str:
-    interval = quality.accuracy
-    if interval is None:
-        return NONE
-    return f"{interval.value:.1%} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return NONE if quality.accuracy is None else share(*astuple(quality.accuracy))
 
 
 def _equal(equality: Equality | None) -> str:

@@ -6,7 +6,8 @@ A table has the columns for which at least one row has a value. Figures are roun
 from collections.abc import Callable, Sequence
 from typing import Any
 
-NONE = "–"
+from toolkit.export import figures
+from toolkit.export.figures import NONE
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str | None]]
@@ -37,24 +38,23 @@ def _code(key: str) -> Callable[[Row], str | None]:
 
 
 def _number(key: str, digits: int) -> Callable[[Row], str | None]:
-    return lambda row: None if row.get(key) is None else f"{row[key]:,.{digits}f}"
+    return lambda row: None if row.get(key) is None else figures.number(row[key], digits)
 
 
 def _percent(key: str) -> Callable[[Row], str | None]:
-    return lambda row: None if row.get(key) is None else f"{row[key]:.1%}"
+    return lambda row: None if row.get(key) is None else figures.percent(row[key])
 
 
 def _accuracy(row: Row) -> str | None:
     low, high = row.get("accuracy_low"), row.get("accuracy_high")
-    bounds = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    return f"{row['accuracy']:.1%}{bounds}"
+    return figures.percent(row["accuracy"]) if low is None else figures.share(row["accuracy"], low, high)
 
 
 def _speedup(row: Row) -> str | None:
     if row.get("speedup") is None:
         return None
     low, high = row.get("speedup_low"), row.get("speedup_high")
-    return f"{row['speedup']:.2f}x" + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")
+    return f"{row['speedup']:.2f}x" if low is None else figures.times(row["speedup"], low, high)
 
 
 def _acceptance(row: Row) -> str | None:

@@ -5,17 +5,15 @@ its own hash names, so a question drawn twice cannot land on two sides. They sha
 from GSM8K *test* questions: a model trained on this must not be judged on GSM8K. The library has one difficulty.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from toolkit.errors import UserError
-from toolkit.tasks import _answers, _data, _exemplars, _prompts
+from toolkit.tasks import _answers, _data, _exemplars, _prompts, _split
 from toolkit.tasks._chat import ChatTask
 from toolkit.tasks._types import Problem, Task
 
-SPLITS = ("train", "valid", "test", "train")  # by hash of the question, modulo 4: half of all are for training
 SEEDS = 1000  # seeds a split
 STRIDE = 10**5  # generator seeds a seed: how many questions are drawn before they run out
 
@@ -33,7 +31,7 @@ class Config:
 
 def build(config: Config) -> Task:
     """`limit` generated problems; a larger limit gives the same ones first."""
-    split = _data.choice("split", config.split, ("train", "valid", "test"))
+    split = _data.choice("split", config.split, _split.NAMES)
     if config.seed not in range(SEEDS):
         raise UserError(f"task gsm_symbolic: seed is {config.seed}; expected 0 to {SEEDS - 1}")
     _data.check_range(config.limit, config.offset)
@@ -50,16 +48,14 @@ def _stream(split: str, seed: int) -> Iterator[Problem]:
     """The split's problems, each question once."""
     from reasoning_gym.arithmetic.gsm_symbolic import gsm_symbolic as generator  # here: importing it takes 2 seconds
 
-    first = (("train", "valid", "test").index(split) * SEEDS + seed) * STRIDE
+    first = (_split.NAMES.index(split) * SEEDS + seed) * STRIDE
     rows = generator.GSMSymbolicDataset(generator.GSMSymbolicDatasetConfig(seed=first, size=STRIDE))
-    seen = set()
+    sieve = _split.Sieve(split)
     for index in range(STRIDE):
         row = rows[index]
-        digest = hashlib.sha256(row["question"].encode()).hexdigest()
-        if digest not in seen and SPLITS[int(digest, 16) % 4] == split:
-            seen.add(digest)
+        if sieve.take(row["question"]):
             meta = {"solution": row["metadata"]["answer_cot"]}
             yield Problem(f"gsm_symbolic-{first + index}", row["question"], row["answer"], meta)
     raise UserError(
-        f"task gsm_symbolic: seed {seed} has {len(seen)} problems in split {split}; use several seeds for more"
+        f"task gsm_symbolic: seed {seed} has {len(sieve.seen)} problems in split {split}; use several seeds for more"
     )

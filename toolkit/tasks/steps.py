@@ -5,18 +5,16 @@ chain of draft, and as hard as `steps` and `largest` make it. A small adapted mo
 accuracy lost to a lossy rule can be seen. The splits are disjoint, by the hash of the question.
 """
 
-import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
 from toolkit.errors import UserError
-from toolkit.tasks import _answers, _arithmetic, _data, _exemplars, _prompts, _stories
+from toolkit.tasks import _answers, _arithmetic, _data, _exemplars, _prompts, _split, _stories
 from toolkit.tasks._chat import ChatTask
 from toolkit.tasks._types import Problem, Task
 
-SPLITS = ("train", "valid", "test", "train")  # by hash of the question, modulo 4: half of all are for training
 KINDS = ("story", "expression")
 _ATTEMPTS = 20_000  # draws in a row without a new problem, after which there are no more
 
@@ -37,7 +35,7 @@ class Config:
 
 def build(config: Config) -> Task:
     """`limit` generated problems; a larger limit gives the same ones first."""
-    _data.choice("split", config.split, ("train", "valid", "test"))
+    _data.choice("split", config.split, _split.NAMES)
     _data.check_range(config.limit, config.offset)
     for kind in config.kinds:
         _data.choice("kinds", kind, KINDS)
@@ -59,7 +57,7 @@ def build(config: Config) -> Task:
 def _stream(config: Config) -> Iterator[Problem]:
     """The split's problems, each question once, the kinds in turn."""
     sources = [_KINDS[kind](config) for kind in config.kinds]
-    seen: set[str] = set()
+    sieve = _split.Sieve(config.split)
     turn = idle = 0
     while idle < _ATTEMPTS:
         drawn = next(sources[turn % len(sources)])
@@ -67,19 +65,18 @@ def _stream(config: Config) -> Iterator[Problem]:
             idle += 1
             continue
         question, cot, cod, answer = drawn
-        digest = hashlib.sha256(question.encode()).hexdigest()
-        if digest in seen or SPLITS[int(digest, 16) % 4] != config.split:
+        digest = sieve.take(question)
+        if digest is None:
             idle += 1
             continue
-        seen.add(digest)
         worked = {"cot": f"{cot}\n#### {answer}", "cod": f"{cod} #### {answer}"}
         yield Problem(
             f"steps-{digest[:12]}", question, str(answer), {"kind": config.kinds[turn % len(sources)]}, worked
         )
         turn, idle = turn + 1, 0
     raise UserError(
-        f"task steps: only {len(seen)} different problems with steps={config.steps}, largest={config.largest} in split "
-        f"{config.split}; ask for fewer, or for harder ones"
+        f"task steps: only {len(sieve.seen)} different problems with steps={config.steps}, largest={config.largest} in "
+        f"split {config.split}; ask for fewer, or for harder ones"
     )
 
 

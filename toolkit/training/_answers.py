@@ -5,7 +5,6 @@ dropped when it is opened again. `state.json` says for which recipe and problems
 a task of type jsonl reads.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,11 +12,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from toolkit.errors import UserError
-from toolkit.files import write_atomic, write_json
+from toolkit.files import OutputDirectory, write_atomic, write_json
 
 Verdict = Literal["good", "wrong", "no_mark", "cut", "empty"]
 
@@ -44,11 +42,12 @@ class Answer:
         return int(self.usage.get(which) or 0)
 
 
-class AnswerDir:
+class AnswerDir(OutputDirectory):
     """`with AnswerDir(path, source, identity) as directory:` holds the lock; `load` alone looks and changes nothing."""
 
     def __init__(self, path: Path, source: str, identity: dict[str, Any]) -> None:
-        self.path, self.source = path, source
+        super().__init__(path)
+        self.source = source
         self.answers, self.train, self._state = path / "answers.jsonl", path / "train.jsonl", path / "state.json"
         self._identity = json.loads(json.dumps(identity))  # as it reads when it comes back from the file
         self.rows: dict[str, list[Answer]] = {}  # by problem, in the order of time
@@ -56,29 +55,8 @@ class AnswerDir:
         self.failures: dict[str, str] = {}  # id -> why it has no answer
         self._size = 0  # bytes of answers.jsonl that are whole lines
 
-    def __enter__(self) -> "AnswerDir":
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise UserError(f"out={self.path}: cannot be written to ({error}); choose another out=DIR.") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.load()
-        except BlockingIOError:
-            self._lock.close()
-            raise UserError(
-                f"out={self.path}: another process writes there; wait, or choose another out=DIR."
-            ) from None
-        except UserError:
-            self._lock.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.close()  # closing it unlocks it
+    def _open(self) -> None:
+        self.load()
 
     def load(self) -> None:
         """What earlier runs have left; UserError when it belongs to another recipe."""

@@ -4,14 +4,14 @@ Printed, and written to results/data beside each other under the recipe's name. 
 questions matter is for whoever reads them to say.
 """
 
-import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from toolkit import config
 from toolkit.errors import UserError
+from toolkit.export.figures import NONE, number, percent
 from toolkit.files import write_atomic, write_json
 from toolkit.loading import read_tokenizer
 from toolkit.training import data, recipe
@@ -20,23 +20,18 @@ from toolkit.training.checks import MOST_WORDS
 from toolkit.training.leaks import RUN
 
 OUT = Path("results/data")
-NONE = "–"
 _BAR = 40  # characters of the longest bar
 _BUCKETS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 10), (11, 20), (21, None))  # words a step
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Report on the recipe that the arguments name -> the exit code."""
-    parser = argparse.ArgumentParser(prog="train/audit.py", description="Report on the data that a recipe trains on.")
-    parser.add_argument("recipe", help="a recipe of train/lora.py")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in data.max_length=256")
-    arguments = parser.parse_args(argv)
-    try:
-        print(report(recipe.load(arguments.recipe, arguments.overrides), arguments.recipe, OUT))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    does = "Report on the data that a recipe of train/lora.py trains on."
+    return config.program("train/audit.py", does, argv, _load_and_print, "data.max_length=256")
+
+
+def _load_and_print(path: str, overrides: list[str]) -> None:
+    print(report(recipe.load(path, overrides), path, OUT))
 
 
 def report(chosen: recipe.LoraRecipe, source: str, out: Path) -> str:
@@ -92,17 +87,17 @@ def _figures(found: Audit) -> list[tuple[str, Callable[[TaskAudit], str]]]:
         ("words, answer", lambda one: _lengths(one.answer_words)),
         ("tokens, prompt", lambda one: _lengths(one.prompt_tokens)),
         ("tokens, answer", lambda one: _lengths(one.answer_tokens)),
-        ("longer than data.max_length", lambda one: NONE if one.overlong is None else f"{one.overlong:,}"),
+        ("longer than data.max_length", lambda one: number(one.overlong, 0)),
         ("empty answers", lambda one: f"{one.structure.empty:,}"),
-        ("answer marked", lambda one: _percent(one.structure.marked)),
+        ("answer marked", lambda one: percent(one.structure.marked)),
         (
             "right, of those with a gold answer",
-            lambda one: f"{_percent(one.structure.correct)} of {one.structure.graded:,}",
+            lambda one: f"{percent(one.structure.correct)} of {one.structure.graded:,}",
         ),
-        ("last number is the marked one", lambda one: _percent(one.structure.last_number)),
-        ("steps an answer", lambda one: NONE if one.structure.steps is None else f"{one.structure.steps:.1f}"),
-        (f"steps over {MOST_WORDS} words", lambda one: _percent(one.structure.long_steps)),
-        (f"answers with a step over {MOST_WORDS} words", lambda one: _percent(one.structure.long_rows)),
+        ("last number is the marked one", lambda one: percent(one.structure.last_number)),
+        ("steps an answer", lambda one: number(one.structure.steps, 1)),
+        (f"steps over {MOST_WORDS} words", lambda one: percent(one.structure.long_steps)),
+        (f"answers with a step over {MOST_WORDS} words", lambda one: percent(one.structure.long_rows)),
         ("questions repeated", lambda one: f"{one.repeated:,}"),
         *((f"share {RUN} words with {name} (same question)", _leaks(name)) for name in splits),
     ]
@@ -128,7 +123,3 @@ def _between(words: dict[int, int], low: int, high: int | None) -> int:
 
 def _lengths(found: Lengths | None) -> str:
     return NONE if found is None else f"{found.least} / {found.median} / {found.p95} / {found.most}"
-
-
-def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{value:.1%}"

@@ -5,7 +5,6 @@ it with `weights_only`, which runs no code; what leaves the run is safetensors a
 """
 
 import errno
-import fcntl
 import importlib.util
 import json
 import os
@@ -18,6 +17,7 @@ from typing import Any
 from transformers import Trainer
 
 from toolkit.errors import UserError
+from toolkit.files import lock
 
 RUNS = ".runs"
 LOGS = Path("results/logs")
@@ -55,11 +55,7 @@ def alone(work: Path, first: bool) -> Iterator[None]:
     if not first:
         yield
         return
-    with (work / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{work}: another process trains there; wait for it, end it, or set out=DIR.") from None
+    with lock(work / "lock", f"{work}: another process trains there; wait for it, end it, or set out=DIR."):
         yield
 
 

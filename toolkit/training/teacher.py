@@ -5,10 +5,8 @@ counts as good when it agrees with the gold answer, ends by itself and has the m
 is recorded with its verdict and not exported. A finished request is never sent again, however often the run is killed.
 """
 
-import argparse
 import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -49,20 +47,14 @@ class TeachRecipe:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe that the arguments name -> the exit code."""
-    parser = argparse.ArgumentParser(prog="teach", description="Ask a stronger model; a killed run goes on.")
-    parser.add_argument("recipe", help="as recipes/train/teach/openai_compatible.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as dry_run=true task.limit=20")
-    arguments = parser.parse_args(argv)
-    try:
-        recipe = config.load(TeachRecipe, arguments.recipe, arguments.overrides)
-        _check(recipe, arguments.recipe)
-        return teach(recipe, arguments.recipe)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; what was answered is kept, the same command goes on from here", file=sys.stderr)
-        return 130
+    does = "Ask a stronger model; a killed run goes on, and what was answered is kept."
+    return config.program("train/teach.py", does, argv, _load_and_teach, "dry_run=true task.limit=20")
+
+
+def _load_and_teach(path: str, overrides: list[str]) -> int:
+    recipe = config.load(TeachRecipe, path, overrides)
+    _check(recipe, path)
+    return teach(recipe, path)
 
 
 def teach(recipe: TeachRecipe, source: str) -> int:
