@@ -5,10 +5,14 @@ import warnings
 
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig
 
-from toolkit import artifact
+from toolkit import artifact, heads
 from toolkit.artifact import Manifest
+from toolkit.engine.vocabulary import Vocabulary
+from toolkit.hub import Models
 from toolkit.loading import DraftFrom, ModelConfig, load
+from toolkit.nets.eagle3 import Eagle3, Eagle3Config
 
 TINY = "tiny-random:llama"
 MODULES = ("q_proj", "v_proj", "down_proj")
@@ -63,3 +67,28 @@ def draft_lora(directory, identity, target, layers):
     logits = lora(directory, pruned, seed=5)
     artifact.write(directory, manifest(provides=["draft"], base=base, binds={"target": identity}))
     return str(directory), logits
+
+
+def eagle_head(directory, target=None, *, bound=True, width=64, aux=(0, 1, 1)):
+    """A random EAGLE-3 head of the tiny target -> (its path, the head, its vocabulary): every second token."""
+    target = target or config()
+    layer = LlamaConfig(
+        vocab_size=259,
+        hidden_size=width,
+        intermediate_size=96,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+    )
+    vocabulary = Vocabulary(torch.arange(0, 259, 2), 259)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        head = Eagle3(Eagle3Config(layer, len(vocabulary), aux))
+    heads.save(head, vocabulary, directory, {"name_or_path": TINY, "architectures": ["LlamaForCausalLM"]}, 4)
+    if bound:
+        identity = Models(target).identity()
+        made = manifest(
+            kind="eagle3", provides=["proposer"], base={}, binds={"target": identity}, shares=["embed_tokens"]
+        )
+        artifact.write(directory, made)
+    return str(directory), head, vocabulary

@@ -33,6 +33,14 @@ def test_what_is_written_is_read_and_verified(directory):
     assert artifact.write(directory, dataclasses.replace(written, metrics=[{"tau": 2.0}])).files == written.files
 
 
+def test_a_key_that_came_later_may_be_missing(directory):
+    artifact.write(directory, manifest(shares=["model.embed_tokens"]))
+    assert artifact.read(directory).shares == ["model.embed_tokens"]
+    path = directory / artifact.MANIFEST
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "shares"}))
+    assert artifact.verify(directory).shares == []
+
+
 def test_code_names_the_version():
     code = version.code()
     assert code.keys() == {"version", "commit", "dirty"}
@@ -44,6 +52,7 @@ def test_code_names_the_version():
     [
         ({"format": 2}, "key 'format' is 2; this version of draftsmith reads 1"),
         ({"base": None}, "key 'base' is None; expected a dict"),
+        ({"shares": "lm_head"}, "key 'shares' is 'lm_head'; expected a list"),
         ({"provides": "target"}, "key 'provides' is 'target'; expected a list"),
         ({"colour": "red"}, "unknown key 'colour'"),
         ({"binds": {"target": {"name": "m"}}}, "key 'binds.target' is .*expected a mapping with adapters, fingerprint"),

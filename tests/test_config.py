@@ -133,7 +133,7 @@ def test_a_piece_is_a_name_or_a_mapping():
 @pytest.mark.parametrize(
     ("node", "expected"),
     [
-        ("ngrm", "r.yaml: unknown type 'ngrm' in proposers. Did you mean 'ngram'.*draft_model, ngram, none"),
+        ("ngrm", "r.yaml: unknown type 'ngrm' in proposers. Did you mean 'ngram'.*draft_model, eagle3, ngram, none"),
         ({"max": 3}, "r.yaml: expected a name or a mapping with a 'type'"),
         ({"type": "ngram", "maximum": 3}, "r.yaml 'ngram': unknown key 'maximum'. Did you mean 'max'"),
     ],

@@ -6,8 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM
 
-from toolkit import prune, sources, tiny
+from tests.artifacts import config, eagle_head, manifest, target_lora
+from toolkit import artifact, methods, prune, sources, tiny
 from toolkit.engine.runner import Runner
+from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
 from toolkit.hub import DraftFrom, ModelConfig, Models, check_compatible, load_hf
 
@@ -253,3 +255,82 @@ def test_padding_does_not_change_the_law(tmp_path):
     cache = cut.cache(1, 64)
     start = torch.zeros(1, dtype=torch.int64).numpy()
     assert cut.forward(cache, x, start).logits.shape[-1] == 100
+
+
+# ---- EAGLE-3 heads
+
+
+def test_a_head_is_loaded_once_where_its_target_is(tmp_path):
+    path, made, vocabulary = eagle_head(tmp_path)
+    models = Models(config(dtype="bfloat16"))
+    head, its = models.head(path)
+    assert models.head(path)[0] is head
+    assert {parameter.dtype for parameter in head.parameters()} == {torch.bfloat16}
+    assert head.rotary.inv_freq.dtype == torch.float32, "positions lose their precision in bfloat16"
+    assert torch.equal(head.norm.weight, made.norm.weight.bfloat16())
+    assert torch.equal(its.ids, vocabulary.ids)
+    assert models.provenance[path] == {
+        "source": f"head {artifact.digest(tmp_path)[:12]}",
+        "fingerprint": artifact.digest(tmp_path),
+    }
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+def test_a_head_decodes_what_its_target_says(tmp_path, capsys, family):
+    """One from elsewhere, without a manifest."""
+    path, _, _ = eagle_head(tmp_path, bound=False)
+    models = Models(config(f"tiny-random:{family}"))
+    sampling = Sampling(max_new_tokens=24)
+    requests = [Request(i, tuple(range(60, 61 + 3 * i))) for i in range(3)]
+    node = {"name": "m", "proposer": {"type": "eagle3", "head": path}}
+    done = methods.decoder(methods.resolve(node, "test"), models).generate(requests, sampling)
+    baseline = methods.decoder(methods.resolve("baseline", "test"), models).generate(requests, sampling)
+    assert [generation.tokens for generation in done] == [generation.tokens for generation in baseline]
+    assert all(proposed for generation in done for proposed, _ in generation.windows[1:-2])
+    assert "has no manifest.json that would name its target" in capsys.readouterr().err
+
+
+def test_a_head_of_another_target_is_refused(tmp_path):
+    path, _, _ = eagle_head(tmp_path / "head")
+    for other in ("tiny-random:llama:1", "tiny-random:qwen3"):
+        with pytest.raises(UserError, match="trained for another model. the model: 'tiny-random:llama' there"):
+            Models(config(other)).head(path)
+    with pytest.raises(UserError, match="trained for another model. tiny-random:llama with adapters"):
+        Models(config(adapters=[target_lora(tmp_path / "lora")])).head(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ({"width": 32}, "key 'hidden_size' is 32, and target 'tiny-random:llama' has 64"),
+        ({"aux": (0, 1, 2)}, r"key 'eagle_aux_hidden_state_layer_ids' is \[0, 1, 2\], and target .* has layers 0 to 1"),
+    ],
+)
+def test_a_head_of_another_shape_is_refused(tmp_path, shape, message):
+    path, _, _ = eagle_head(tmp_path, bound=False, **shape)
+    with pytest.raises(UserError, match=message):
+        Models(config()).head(path)
+
+
+def test_a_head_for_another_vocabulary_is_refused(tmp_path):
+    path, _, _ = eagle_head(tmp_path / "head", bound=False)
+    model, tokenizer = tiny.build("tiny-random:llama")
+    model.resize_token_embeddings(300, mean_resizing=False)
+    padded = save(tmp_path / "padded", model, tokenizer)
+    with pytest.raises(UserError, match="key 'vocab_size' is 259, and target .* has 300"):
+        Models(config(padded)).head(path)
+
+
+def test_what_is_no_head_is_refused(tmp_path):
+    path, _, _ = eagle_head(tmp_path / "head")
+    weights = tmp_path / "head" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-2] + bytes(2))
+    with pytest.raises(UserError, match=r"model\.safetensors: SHA-256 is"):
+        Models(config()).head(path)
+    weights.write_bytes(whole)
+    artifact.write(tmp_path / "head", manifest(kind="model"))
+    with pytest.raises(UserError, match="key 'kind' is 'model', bound to nothing; expected 'eagle3'"):
+        Models(config()).head(path)
+    with pytest.raises(UserError, match=r"config\.json: not readable as JSON"):
+        Models(config()).head(str(tmp_path / "nowhere"))

@@ -33,8 +33,8 @@ _CONFIGS = ("adapter_config.json", "config.json")
 class Manifest:
     """What a person or a program has to know about an artifact before it loads it."""
 
-    kind: str  # the native format of the directory: lora, model
-    provides: list[str]  # the slots that it fills: target, draft, ...
+    kind: str  # the native format of the directory: lora, model, delta, eagle3
+    provides: list[str]  # the slots that it fills: target, draft, proposer
     method: str  # how it was trained, in words for people
     base: dict[str, Any]  # the weights it is added to: a ModelConfig as a mapping; {} where it is a whole model
     binds: dict[str, dict[str, Any]]  # role -> `Models.identity()` of the model that it was trained with
@@ -47,6 +47,7 @@ class Manifest:
     smoke: dict[str, Any]  # what the reloaded artifact decoded, or {"skipped": why}
     created: str  # ISO date and time, UTC
     format: int = FORMAT
+    shares: list[str] = field(default_factory=list)  # modules that are not stored: they are the base's, or the target's
     files: dict[str, str] = field(default_factory=dict)  # path in the directory -> SHA-256, set by `write`
 
 
@@ -151,7 +152,10 @@ def writing(directory: Path) -> Iterator[None]:
 
 def _checked(data: dict[str, Any], path: Path) -> Manifest:
     hints = typing.get_type_hints(Manifest)
+    later = {field.name for field in dataclasses.fields(Manifest) if field.default_factory is not dataclasses.MISSING}
     for key, hint in hints.items():
+        if key in later and key not in data:  # came to the format after the manifest was written
+            continue
         kind = typing.get_origin(hint) or hint
         if not isinstance(data.get(key), kind):
             found = repr(data[key])[:60] if key in data else "missing"

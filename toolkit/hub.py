@@ -8,11 +8,14 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from toolkit import artifact, binding, sources
+from toolkit import artifact, binding, heads, sources
 from toolkit.binding import Identity
+from toolkit.engine import packed
 from toolkit.engine.runner import Runner
+from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import UserError
 from toolkit.loading import TARGET, DraftFrom, ModelConfig, load, spelled_out
+from toolkit.nets.eagle3 import Eagle3
 
 __all__ = ["TARGET", "DraftFrom", "ModelConfig", "Models", "check_compatible", "load_hf"]
 
@@ -30,11 +33,17 @@ class Models:
         self.config = target
         self.provenance: dict[str, dict[str, str]] = {}  # label -> {"source": in words, "fingerprint": SHA-256}
         model, tokenizer, self._origin = load(target, None)
+        if self._origin.vocabulary is not None:
+            raise UserError(
+                f"target '{target.name}' is a draft that says only {len(self._origin.vocabulary)} of its tokens. Name "
+                "the model that it drafts for."
+            )
         self.provenance[target.label] = self._origin.provenance()
         self._width = model.config.get_text_config().vocab_size
         vocab = min(self._width, _size(tokenizer))  # padding ids beyond the tokenizer stand for no text
         self.target = Runner(model, tokenizer, name=target.name, vocab=vocab)
         self._loaded = {repr(target): self.target}
+        self._heads: dict[str, tuple[Eagle3, Vocabulary]] = {}
 
     def identity(self) -> Identity:
         """The target as an artifact is bound to it: its name, weights, tokenizer and adapters."""
@@ -47,6 +56,53 @@ class Models:
         if key not in self._loaded:
             self._loaded[key] = self._draft(config)
         return self._loaded[key]
+
+    def head(self, name: str) -> tuple[Eagle3, Vocabulary]:
+        """The EAGLE-3 head in a directory, where the target is and in its dtype; UserError where they do not fit."""
+        if name not in self._heads:
+            self._heads[name] = self._head(Path(name).expanduser())
+            digest = artifact.digest(Path(name).expanduser())
+            self.provenance[name] = {"source": f"head {digest[:12]}", "fingerprint": digest}
+        return self._heads[name]
+
+    def _head(self, directory: Path) -> tuple[Eagle3, Vocabulary]:
+        if (directory / artifact.MANIFEST).is_file():
+            manifest = artifact.verify(directory)
+            if manifest.kind != "eagle3" or "target" not in manifest.binds:
+                raise UserError(
+                    f"{directory / artifact.MANIFEST}: key 'kind' is '{manifest.kind}', bound to "
+                    f"{', '.join(manifest.binds) or 'nothing'}; expected 'eagle3', bound to its target."
+                )
+            binding.check(directory, manifest.binds["target"], self.identity())
+        else:
+            sources.say(
+                f"warning: {directory} has no {artifact.MANIFEST} that would name its target; shapes are checked"
+            )
+        head, vocabulary = heads.read(directory)
+        model = self.target.model.config.get_text_config()
+        layer = head.config.layer
+        facts = [  # key, the head's, whether it will do, the target's
+            ("vocab_size", layer.vocab_size, layer.vocab_size == self._width, self._width),
+            ("hidden_size", layer.hidden_size, layer.hidden_size == model.hidden_size, model.hidden_size),
+            (
+                "eagle_aux_hidden_state_layer_ids",
+                list(head.config.aux_layers),
+                max(head.config.aux_layers) < self.target.n_layers,
+                f"layers 0 to {self.target.n_layers - 1}",
+            ),
+        ]
+        for key, its, fits, expected in facts:
+            if not fits:
+                raise UserError(
+                    f"{directory / heads.CONFIG}: key '{key}' is {its}, and target '{self.config.name}' has {expected}."
+                    " Use the head with the target that it was trained for."
+                )
+        head = head.to(self.target.device)
+        for parameter in head.parameters():  # not the buffer of rotary frequencies, which needs its float32
+            parameter.data = parameter.data.to(self.target.dtype)
+        if self.target.device.type == "cpu":
+            packed.pack(head)
+        return head, vocabulary.to(self.target.device)
 
     def _draft(self, config: ModelConfig) -> Runner:
         self._check_binding(config)
@@ -62,8 +118,8 @@ class Models:
                 f"target cut from {self.target.vocab} to {vocab} tokens, the width it shares with {config.name}"
             )
             for runner in self._loaded.values():  # the target, and drafts that were cut to its former width
-                runner.vocab = min(runner.vocab, vocab)
-        return Runner(model, tokenizer, name=config.name, vocab=self.target.vocab)
+                runner.narrow(vocab)
+        return Runner(model, tokenizer, name=config.name, vocab=self.target.vocab, vocabulary=origin.vocabulary)
 
     def _check_binding(self, config: ModelConfig) -> None:
         """A draft that is an artifact must have been trained for this target."""

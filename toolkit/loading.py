@@ -1,17 +1,21 @@
 """From a ModelConfig to a Hugging Face model: found, read, adapters merged, pruned; and where it all came from.
 
 A name may be an artifact. A LoRA then means the model that its manifest names as `base`, with the LoRA merged into it:
-into the pruned model, where the base is one (`draft_from`). A ModelConfig's own `adapters` are merged before pruning.
+into the pruned model, where the base is one (`draft_from`). A delta means its base with some tensors replaced. A
+vocabulary beside either trims the head. A ModelConfig's own `adapters` are merged before pruning.
 """
 
 import dataclasses
 import hashlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -20,12 +24,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import ERROR, disable_progress_bar, get_verbosity, set_verbosity
 
-from toolkit import adapters, artifact, binding, prune, sources, tiny
+from toolkit import adapters, artifact, binding, delta, prune, sources, tiny, trim
 from toolkit.artifact import Manifest
 from toolkit.binding import Identity
 from toolkit.config import parse
+from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import UserError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -66,6 +71,7 @@ class Origin:
     source: str  # in words
     fingerprint: str  # SHA-256 of the weights before any adapter
     adapters: tuple[str, ...] = ()  # the digests of those merged into them
+    vocabulary: Vocabulary | None = field(default=None, compare=False)  # of a head that was trimmed
 
     def provenance(self) -> dict[str, str]:
         """The fingerprint that rows are filed under: another adapter makes another model."""
@@ -98,8 +104,8 @@ def load(config: ModelConfig, target: ModelConfig | None) -> Loaded:
     needs = "draft_from" if config.draft_from else "adapters" if config.adapters else None
     if needs and config.quant != "none":
         raise UserError(f"model '{config.name}': {needs} needs quant: none, got {config.quant}.")
-    if adapters.is_adapter(Path(config.name).expanduser()):
-        model, tokenizer, origin = _adapted(config, target)
+    if _has_base(Path(config.name).expanduser()):
+        model, tokenizer, origin = _added(config, target)
     else:
         model, tokenizer, origin = _read(config)
     for name in config.adapters:
@@ -133,21 +139,30 @@ def read_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 def _without_adapters(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
     """The model that all adapters are merged into, and their digests in order."""
     digests = [artifact.digest(adapters.read(name)[0]) for name in config.adapters]
-    directory = Path(config.name).expanduser()
-    if not adapters.is_adapter(directory):
+    if not _has_base(Path(config.name).expanduser()):
         return config, digests
-    _, manifest = adapters.read(config.name)
-    if manifest is None:
-        raise _nameless(config)
+    directory, manifest = _opened(config)
     base, below = _without_adapters(parse(ModelConfig, manifest.base, f"{directory / artifact.MANIFEST}: key 'base'"))
     return base, [*below, artifact.digest(directory), *digests]
 
 
-def _nameless(config: ModelConfig) -> UserError:
-    return UserError(
-        f"model '{config.name}': a LoRA without {artifact.MANIFEST}, which would name its model. "
-        f"Write {{name: MODEL, adapters: ['{config.name}']}} instead."
-    )
+def _has_base(directory: Path) -> bool:
+    """An artifact that holds what is added to another model: a LoRA, or a delta."""
+    return adapters.is_adapter(directory) or delta.is_delta(directory)
+
+
+def _opened(config: ModelConfig) -> tuple[Path, Manifest]:
+    """Such an artifact's directory, its files checked, and its manifest, which names that other model."""
+    directory = Path(config.name).expanduser()
+    if delta.is_delta(directory):
+        return directory, artifact.verify(directory)
+    directory, manifest = adapters.read(config.name)
+    if manifest is None:
+        raise UserError(
+            f"model '{config.name}': a LoRA without {artifact.MANIFEST}, which would name its model. "
+            f"Write {{name: MODEL, adapters: ['{config.name}']}} instead."
+        )
+    return directory, manifest
 
 
 def _seeded(config: ModelConfig) -> Origin:
@@ -168,27 +183,33 @@ def _read(config: ModelConfig) -> Loaded:
         sources.say(f"{config.name} from {source.how}: {source.path}")
         if source.how == "path" and (source.path / artifact.MANIFEST).is_file():
             artifact.verify(source.path)
-        model, tokenizer = _from_directory(source.path, config, dtype, device)
-        origin = Origin(config.name, source.how, source.fingerprint())
+        model, tokenizer, own = _from_directory(source.path, config, dtype, device)
+        origin = _trimmed(model, Origin(config.name, source.how, source.fingerprint()), source.path, own)
     if config.quant == "none":  # a quantised model is on its device already
         model = model.to(device)
     return model, tokenizer, origin
 
 
-def _adapted(config: ModelConfig, target: ModelConfig | None) -> Loaded:
-    """The model that a LoRA artifact names in its manifest, with the LoRA merged into it."""
-    directory, manifest = adapters.read(config.name)
-    if manifest is None:
-        raise _nameless(config)
+def _added(config: ModelConfig, target: ModelConfig | None) -> Loaded:
+    """The model that an artifact names in its manifest, with what the artifact holds added to it."""
+    directory, manifest = _opened(config)
     if config.quant != "none":
-        raise UserError(f"model '{config.name}': a LoRA is merged, which needs quant: none, got {config.quant}.")
+        raise UserError(
+            f"model '{config.name}': its weights are added to another model's, which needs quant: none, got "
+            f"{config.quant}."
+        )
     base = _base(config, manifest, target)
     model, tokenizer, origin = load(base, target)
     if "target" in manifest.provides:
         adapters.check_base(directory, manifest, origin.identity(tokenizer))
     if "base" in manifest.binds:  # a draft with a model of its own
         binding.check(directory, manifest.binds["base"], origin.identity(tokenizer))
-    model, origin = _merged(model, origin, directory)
+    origin = _trimmed(model, origin, directory)  # first: what was trained was the trimmed model
+    if manifest.kind == delta.KIND:
+        delta.fill(model, directory, manifest)
+        origin = _with(origin, "delta", directory)
+    else:
+        model, origin = _merged(model, origin, directory)
     return model, tokenizer, origin
 
 
@@ -205,26 +226,67 @@ def _base(config: ModelConfig, manifest: Manifest, target: ModelConfig | None) -
 
 
 def _merged(model: PreTrainedModel, origin: Origin, directory: Path) -> tuple[PreTrainedModel, Origin]:
+    return adapters.merge(model, directory, origin.name), _with(origin, "adapter", directory)
+
+
+def _with(origin: Origin, what: str, directory: Path) -> Origin:
     digest = artifact.digest(directory)
-    model = adapters.merge(model, directory, origin.name)
-    source = f"{origin.source} + adapter {digest[:12]}"
-    return model, dataclasses.replace(origin, source=source, adapters=(*origin.adapters, digest))
+    source = f"{origin.source} + {what} {digest[:12]}"
+    return dataclasses.replace(origin, source=source, adapters=(*origin.adapters, digest))
+
+
+def _trimmed(model: PreTrainedModel, origin: Origin, directory: Path, own: Tensor | None = None) -> Origin:
+    """The model's head is trimmed where the directory has a vocabulary. own: a head that was stored trimmed."""
+    vocabulary = trim.read(directory)
+    if vocabulary is None:
+        return origin
+    if origin.vocabulary is not None:
+        raise UserError(f"{directory / trim.FILE}: the model that this draft is added to has a trimmed head already.")
+    trim.check(model, vocabulary, directory)
+    trim.trim(model, vocabulary)
+    if own is not None:
+        with torch.no_grad():
+            model.get_output_embeddings().weight.copy_(own)
+    other = hashlib.sha256(f"{origin.fingerprint} {vocabulary.ids.tolist()}".encode()).hexdigest()
+    return dataclasses.replace(origin, fingerprint=other, vocabulary=vocabulary)
 
 
 def _from_directory(
     path: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Tensor | None]:
+    """-> the model, its tokenizer, and the head where it was stored trimmed: the model's own is to be replaced then."""
     disable_progress_bar()
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     if config.quant != "none":
         options |= {"quantization_config": _quantisation(config, device, dtype), "device_map": {"": device}}
+    own = trim.own_head(path)
     try:
         AutoConfig.from_pretrained(path, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(path, **options)
+        with _errors_only(own is not None):
+            model, info = AutoModelForCausalLM.from_pretrained(
+                path, **options, ignore_mismatched_sizes=own is not None, output_loading_info=True
+            )
     except (OSError, ValueError) as error:  # unknown architecture, code of its own, no tokenizer, broken file
         raise UserError(f"model '{config.name}' ({path}) does not load: {error}") from error
-    return model, tokenizer
+    wrong = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"] if key != trim.HEAD)})
+    if wrong and config.quant == "none":  # transformers would leave random weights there
+        raise UserError(
+            f"model '{config.name}' ({path}): its weights have no {wrong[0]}, or one of another shape; expected all "
+            "tensors of the model that config.json describes. Copy or save the model again."
+        )
+    return model, tokenizer, own
+
+
+@contextmanager
+def _errors_only(wanted: bool) -> Iterator[None]:
+    """transformers reports at length on a head of another size than the config's, which is what a trimmed one has."""
+    before = get_verbosity()
+    set_verbosity(ERROR if wanted else before)
+    try:
+        yield
+    finally:
+        set_verbosity(before)
 
 
 def _quantisation(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:

@@ -18,6 +18,7 @@ from tests.decode.broken import (
     OneStream,
     Remembering,
     ReusedDraws,
+    StaleCache,
     StaleRunner,
     TwoTemperatures,
     UnwarpedDraft,
@@ -31,6 +32,8 @@ from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.runner import Runner
 from toolkit.engine.sampling import warp
 from toolkit.engine.types import Batch, Draft, Sampling, Verdict
+from toolkit.engine.vocabulary import NEVER, Vocabulary
+from toolkit.proposers import eagle3
 from toolkit.proposers.draft_model import DraftModel
 
 Bug = Callable[[pytest.MonkeyPatch, Case], SpecDecoder]
@@ -118,6 +121,37 @@ def unwarped_draft(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
     return _drafting(UnwarpedDraft, case)
 
 
+# Vocabularies of a draft's own
+
+
+def untranslated_tokens(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """The draft's ids are proposed as if they were the target's; its law is spread as it should be."""
+    patch.setattr(Vocabulary, "tokens", lambda vocabulary, draft_ids: draft_ids)
+    return case.decoder()
+
+
+def law_not_spread(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """The draft's law is padded to the target's width: its probabilities stand at other tokens than were drawn."""
+
+    def padded(vocabulary: Vocabulary, logq: Tensor) -> Tensor:
+        return torch.nn.functional.pad(logq, (0, vocabulary.size - len(vocabulary)), value=NEVER)
+
+    patch.setattr(Vocabulary, "spread", padded)
+    return case.decoder()
+
+
+def missing_tokens_shared_in(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """A token that the draft never draws is given the mean probability of the others, as if it had been drawable."""
+    spread = Vocabulary.spread
+
+    def filled(vocabulary: Vocabulary, logq: Tensor) -> Tensor:
+        q = spread(vocabulary, logq).exp()
+        return torch.where(vocabulary.mask(), q, q.sum(-1, keepdim=True) / len(vocabulary)).log()
+
+    patch.setattr(Vocabulary, "spread", filled)
+    return case.decoder()
+
+
 # Caches and positions
 
 
@@ -130,6 +164,12 @@ def stale_draft_slot(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
     """A rejected candidate's key and value stay in the draft's cache."""
     proposer = DraftModel(StaleRunner(build(case.draft)))
     return SpecDecoder(model(case.target).runner, proposer, case.length_policy(), Rejection())
+
+
+def stale_head_slot(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """What an EAGLE head wrote from its own states stays, when the target's are known."""
+    patch.setattr(eagle3, "SlotCache", StaleCache)
+    return case.decoder()
 
 
 def unfed_candidate(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:

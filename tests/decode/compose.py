@@ -4,8 +4,9 @@ import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import entr, softmax
 
+from tests.decode.heads import drafting
 from tests.decode.models import Family, Kind, Recipe, draft_recipe, model, target_recipe
 from toolkit.acceptance.rejection import Rejection
 from toolkit.engine.loop import SpecDecoder
@@ -13,12 +14,14 @@ from toolkit.engine.types import AcceptanceRule, LengthPolicy, Proposer, Samplin
 from toolkit.lengths.entropy import Entropy
 from toolkit.lengths.fixed import Fixed
 from toolkit.proposers.draft_model import DraftModel
+from toolkit.proposers.eagle3 import Eagle3Head
 from toolkit.proposers.ngram import NGram
 from toolkit.proposers.none import Nothing
 
 MAX_NEW_TOKENS = 12  # no window of up to 4 that can reach tokens 1 to 7 is clipped by it
 NGRAM = (1, 3)  # shortest and longest suffix
 THRESHOLD = 1.42  # nats of draft entropy; ln 5 = 1.61 is the most there is. Windows of every length occur
+THRESHOLD_OF_FOUR = 1.2  # of a draft with four tokens; ln 4 = 1.39
 
 WARPS = {
     "t0.7": Sampling(temperature=0.7, max_new_tokens=MAX_NEW_TOKENS),
@@ -49,6 +52,10 @@ class Case:
         return replace(WARPS[self.warp], seed=zlib.crc32(self.name.encode()))
 
     @property
+    def threshold(self) -> float:
+        return THRESHOLD_OF_FOUR if self.proposer == "eagle3" or self.kind == "trimmed" else THRESHOLD
+
+    @property
     def target(self) -> Recipe:
         return target_recipe(self.family)
 
@@ -57,17 +64,20 @@ class Case:
         return draft_recipe(self.family, self.kind)
 
     def length_policy(self) -> LengthPolicy:
-        return Fixed(self.window) if self.length == "fixed" else Entropy(THRESHOLD, self.window)
+        return Fixed(self.window) if self.length == "fixed" else Entropy(self.threshold, self.window)
 
     def propose(self) -> Proposer:
         if self.proposer == "none":
             return Nothing()
-        return NGram(*NGRAM) if self.proposer == "ngram" else DraftModel(model(self.draft).runner)
+        if self.proposer == "ngram":
+            return NGram(*NGRAM)
+        if self.proposer == "eagle3":
+            return Eagle3Head(model(self.target).runner, drafting(self.target).head, drafting(self.target).vocabulary)
+        return DraftModel(model(self.draft).runner)
 
     def decoder(self, accept: AcceptanceRule | None = None) -> SpecDecoder:
         return SpecDecoder(model(self.target).runner, self.propose(), self.length_policy(), accept or Rejection())
 
     def stops(self, raw: np.ndarray) -> np.ndarray:
         """[n, V] raw draft logits -> [n, 1] bool: does the entropy policy end its window here?"""
-        q = softmax(raw, axis=-1)
-        return -(q * np.log(q)).sum(-1, keepdims=True) > THRESHOLD
+        return entr(softmax(raw, axis=-1)).sum(-1, keepdims=True) > self.threshold

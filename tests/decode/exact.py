@@ -38,7 +38,15 @@ def raw(recipe: Recipe, prompt: Prompt, depth: int) -> np.ndarray:
     """[A^depth, V] raw logits after every continuation of `depth` tokens."""
     tails = contexts(depth)
     heads = np.tile(np.array(prompt, dtype=np.int64), (len(tails), 1))
-    return logits(model(recipe).plain, np.concatenate([heads, tails], axis=1))
+    scores = logits(model(recipe).plain, np.concatenate([heads, tails], axis=1))
+    return spread(scores[:, recipe.tokens], recipe.tokens) if recipe.tokens else scores
+
+
+def spread(scores: np.ndarray, tokens: tuple[int, ...]) -> np.ndarray:
+    """[n, D] raw logits of a draft that has only these tokens -> [n, V], -inf for the others."""
+    whole = np.full((len(scores), VOCAB), -np.inf)
+    whole[:, tokens] = scores
+    return whole
 
 
 def warp(scores: np.ndarray, sampling: Sampling) -> np.ndarray:

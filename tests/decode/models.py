@@ -12,14 +12,16 @@ from typing import Literal
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from toolkit import trim
 from toolkit.engine.runner import Runner
+from toolkit.engine.vocabulary import Vocabulary
 
 VOCAB = 5
 EOS = 4
 ALIVE = 4  # tokens 0..3 go on; 4 ends
 
 Family = Literal["llama", "qwen3", "gpt2"]
-Kind = Literal["far", "near"]
+Kind = Literal["far", "near", "trimmed"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Recipe:
     positions: float = 1.0  # of learned position embeddings
     noise: float = 0.0  # relative, added to every weight: a near relative of the model of the same seed
     noise_seed: int = 0
+    tokens: tuple[int, ...] = ()  # all that it can say, where it has a vocabulary of its own
 
 
 TARGETS = {
@@ -108,11 +111,17 @@ class Model:
 
 @functools.cache
 def model(recipe: Recipe) -> Model:
-    return Model(build(recipe), Runner(build(recipe), name=f"{recipe.family}-{recipe.seed}"))
+    """The runner's copy of a model with its own vocabulary has a trimmed head; the plain one has it whole."""
+    copy, vocabulary = build(recipe), None
+    if recipe.tokens:
+        vocabulary = Vocabulary(torch.tensor(recipe.tokens), VOCAB)
+        trim.trim(copy, vocabulary)
+    return Model(build(recipe), Runner(copy, name=f"{recipe.family}-{recipe.seed}", vocabulary=vocabulary))
 
 
 FAR = {"llama": 0, "qwen3": 1, "gpt2": 3}  # seeds
 NEAR = {"llama": 0.1, "qwen3": 0.1, "gpt2": 0.05}  # noise
+TOKENS = (0, 2, 3, 4)  # a vocabulary without token 1
 
 
 def target_recipe(family: Family) -> Recipe:
@@ -120,7 +129,8 @@ def target_recipe(family: Family) -> Recipe:
 
 
 def draft_recipe(family: Family, kind: Kind) -> Recipe:
-    """far: another seed, half as wide, one layer. near: the target's weights with noise."""
-    if kind == "far":
-        return replace(TARGETS[family], seed=FAR[family], hidden=8, layers=1)
+    """far: another seed, half as wide, one layer; trimmed: without token 1 as well. near: the target with noise."""
+    if kind in ("far", "trimmed"):
+        tokens = TOKENS if kind == "trimmed" else ()
+        return replace(TARGETS[family], seed=FAR[family], hidden=8, layers=1, tokens=tokens)
     return replace(TARGETS[family], noise=NEAR[family], noise_seed=1)

@@ -17,7 +17,10 @@ LIMIT = 14
 SAMPLING = Sampling(max_new_tokens=LIMIT)
 PROMPTS = ragged(32, longest=9, vocab=VOCAB)  # some hold an EOS, as a conversation does
 COMPOSITIONS = [("none", None, "fixed"), ("ngram", None, "fixed")]
-COMPOSITIONS += [("draft_model", kind, length) for kind in ("far", "near") for length in ("fixed", "entropy")]
+COMPOSITIONS += [
+    ("draft_model", kind, length) for kind in ("far", "near", "trimmed") for length in ("fixed", "entropy")
+]
+COMPOSITIONS += [("eagle3", None, length) for length in ("fixed", "entropy")]
 
 
 def _requests() -> list[Request]:

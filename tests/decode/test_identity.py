@@ -18,6 +18,9 @@ CASES = [
     (Case("qwen3", kind="near", warp="top-p0.8"), Rejection()),
     (Case("gpt2", kind="near", length="entropy"), Rejection()),
     (Case("gpt2", kind="far", window=1), Rejection()),
+    (Case("llama", "eagle3"), Rejection()),
+    (Case("qwen3", "eagle3", length="entropy", warp="top-p0.8"), Rejection()),
+    (Case("gpt2", kind="trimmed"), Rejection()),
     (Case("llama", kind="far", length="entropy"), Fuzzy(2.0, [1.0])),
     (Case("qwen3", kind="far"), TopK(2)),
 ]

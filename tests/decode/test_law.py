@@ -21,6 +21,11 @@ def _cases() -> list[Case]:
                 for n, length in enumerate(("fixed", "entropy")):
                     family = families[(w + k + d + n) % 3]
                     cases.append(Case(family, "draft_model", kind, length, window, warp))
+        # Drafts with a vocabulary of their own
+        for k, window in enumerate(WINDOWS):
+            length = ("fixed", "entropy")[(w + k) % 2]
+            cases.append(Case(families[(w + k) % 3], "eagle3", None, length, window, warp))
+            cases.append(Case(families[(w + k + 1) % 3], "draft_model", "trimmed", length, window, warp))
     return cases
 
 

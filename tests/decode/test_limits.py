@@ -19,6 +19,9 @@ CASES = [
     Case("llama", kind="far"),
     Case("qwen3", kind="near"),
     Case("gpt2", kind="near", length="entropy"),
+    Case("llama", kind="trimmed"),
+    Case("qwen3", "eagle3"),
+    Case("gpt2", "eagle3", length="entropy"),
 ]
 
 

@@ -17,6 +17,8 @@ NEAR_1 = Case("qwen3", kind="near", window=1, warp="t0.7")
 FAR_COLD = Case("qwen3", kind="far", window=4, warp="t0.7")
 FAR_TOP_P = Case("qwen3", kind="far", window=4, warp="top-p0.8")
 NEAR = Case("llama", kind="near", window=4, warp="t1")
+TRIMMED = Case("llama", kind="trimmed", window=4, warp="t1")
+HEAD = Case("qwen3", "eagle3", window=4, warp="top-p0.8")
 
 FIRST = "tokens 1-3"
 SECOND = "tokens 2-4"  # k+1 to k+3
@@ -50,20 +52,26 @@ PLANTED = [
     Planted(bugs.reused_draws, FAR_COLD, checks.law, FIRST, clean=bugs.remembering),
     Planted(bugs.eos_ignored_in_window, NEAR, checks.law, FIRST),
     Planted(bugs.rows_share_randomness, NEAR, checks.independence, "neighbours"),
+    Planted(bugs.untranslated_tokens, TRIMMED, checks.law, FIRST),
+    Planted(bugs.law_not_spread, TRIMMED, checks.law, FIRST),
+    Planted(bugs.missing_tokens_shared_in, TRIMMED, checks.law, FIRST),
+    Planted(bugs.untranslated_tokens, HEAD, checks.law, FIRST),
+    Planted(bugs.law_not_spread, HEAD, checks.law, FIRST),
     # What no law can see, because the output stays exact
     Planted(bugs.stale_draft_slot, NEAR, checks.counts, "accepted 1"),
     Planted(bugs.unfed_candidate, NEAR_1, checks.counts, "accepted 1 after a full window"),
+    Planted(bugs.stale_head_slot, HEAD, checks.counts, "accepted 1"),
 ]
 
 
 def _name(planted: Planted) -> str:
     beside = f"-beside-{planted.clean.__name__}" if planted.clean else ""
-    return f"{planted.bug.__name__}{beside}"
+    return f"{planted.bug.__name__}{beside}-{planted.case.proposer}"
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=_name)
 def test_check_catches(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """p < 1e-6 with the bug; without it, the suite's own level."""
+    """p < CAUGHT with the bug; without it, the suite's own level."""
     case, which = planted.case, planted.which
     assert case in CASES, "the clean run must be one of the law tests' own"
     clean = checks.clean(case)

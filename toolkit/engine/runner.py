@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolkit.engine import attention, packed
 from toolkit.engine.cache import SlotCache
+from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import UserError
 
 
@@ -22,7 +23,7 @@ from toolkit.errors import UserError
 class Output:
     """Of one forward over [B, n] tokens."""
 
-    logits: Tensor | None  # [B, n, V], [B, 1, V] (last) or None
+    logits: Tensor | None  # [B, n, V], [B, 1, V] (last) or None; of a model with its own vocabulary: D in V's place
     hidden: dict[int, Tensor]  # k -> [B, n, H]: the state entering layer k; k = n_layers: after the final norm
 
 
@@ -30,6 +31,7 @@ class Runner:
     """A causal LM that decodes over a SlotCache.
 
     vocab: logits are cut to this width (padded vocabularies differ between a target and its draft).
+    vocabulary: of a draft whose head was trimmed to these tokens; None where the model has all of them.
     Raises UserError for models whose state is not a KV cache.
     """
 
@@ -40,6 +42,7 @@ class Runner:
         *,
         name: str = "model",
         vocab: int | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         refuse_recurrent(model, name)
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
@@ -47,7 +50,9 @@ class Runner:
         config = model.config.get_text_config()
         self.n_layers: int = config.num_hidden_layers
         self.max_length: int = config.max_position_embeddings
-        self.vocab = vocab or config.vocab_size
+        self.vocabulary = None if vocabulary is None else vocabulary.to(self.device)
+        self.vocab: int = config.vocab_size
+        self.narrow(vocab or self.vocab)
         self._decoder = model.get_decoder()
         self._captured: dict[int, Tensor] = {}
         self._hooked: set[int] = set()
@@ -61,6 +66,13 @@ class Runner:
         if eos is None:
             eos = self.model.config.get_text_config().eos_token_id
         return [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+
+    def narrow(self, vocab: int) -> None:
+        """Cut the logits to target tokens below `vocab`, where they are not already."""
+        self.vocab = min(self.vocab, vocab)
+        if self.vocabulary is not None:
+            self.vocabulary = self.vocabulary.below(self.vocab)
+        self._width = self.vocab if self.vocabulary is None else len(self.vocabulary)
 
     def cache(self, rows: int, capacity: int) -> SlotCache:
         return SlotCache(rows, capacity, self.device)
@@ -87,7 +99,7 @@ class Runner:
             scores = None
         else:
             kept = 1 if logits == "last" else 0  # transformers' 0 means all
-            scores = self.model(**common, use_cache=True, logits_to_keep=kept).logits[..., : self.vocab]
+            scores = self.model(**common, use_cache=True, logits_to_keep=kept).logits[..., : self._width]
         return Output(scores, {layer: self._captured.pop(layer) for layer in hidden})
 
     def _hook(self, layer: int) -> None:

@@ -147,7 +147,7 @@ class DraftView:
 
     requests: Tensor  # [B]
     depth: int
-    logits: Tensor  # [B, V] raw draft logits for the token at `depth`
+    logits: Tensor  # [B, V] raw draft logits for the token at `depth`; [B, D] of a draft with its own vocabulary
     hidden: Tensor | None  # [B, H] draft state after the final norm of the token at depth-1 (0: the pending one)
 
 
