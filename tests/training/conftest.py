@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.training.runs import Training
+from tests.training import distilling
+from tests.training.runs import TINY, Training
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +20,23 @@ def shared(tmp_path_factory):
     training = Training(tmp_path_factory.mktemp("shared"))
     training.said = training.launch("train.batch=2", processes=2)
     return training
+
+
+@pytest.fixture(scope="session")
+def adapted(whole):
+    """A target whose answers are regular: what it has learned of sums."""
+    return {"name": TINY, "adapters": [str(whole.out)]}
+
+
+@pytest.fixture(scope="session")
+def answers(adapted, tmp_path_factory):
+    """What the adapted target says to other sums."""
+    return distilling.write_answers(tmp_path_factory.mktemp("answers") / "sums.jsonl", adapted)
+
+
+@pytest.fixture(scope="session")
+def distilled(adapted, answers, tmp_path_factory):
+    """A draft of one of the target's two layers, by one process from beginning to end."""
+    made = distilling.Distilling(tmp_path_factory.mktemp("distilled"), adapted, answers)
+    made.said = made.launch()
+    return made

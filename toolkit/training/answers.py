@@ -149,6 +149,8 @@ def _row(one: Asked, tokens: list[int], text: str, finish: str) -> dict[str, Any
     return {
         "key": one.key,
         "prompt": one.prompt,
+        "input_ids": list(one.tokens),
+        "output_ids": tokens,
         "response": text,
         "tokens": len(tokens),
         "finish": finish,

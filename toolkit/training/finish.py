@@ -6,12 +6,14 @@ Only then is success printed. What is tried is what was saved, through the same 
 import dataclasses
 import importlib.metadata
 import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerBase
 
 from toolkit import adapters, artifact, chat, config, methods, sources, version
 from toolkit.artifact import Manifest
@@ -26,6 +28,15 @@ from toolkit.training.recipe import LoraRecipe
 
 _STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROMPTS, TOKENS = 4, 48  # what is tried
+_BUILT_IN = [{"type": "steps", "split": "train", "limit": PROMPTS}]  # prompts that need no file
+
+
+class Recipe(Protocol):
+    """What the recipes of all trained pieces have."""
+
+    method: str
+    licence: str
+    out: str | None
 
 
 def lora(
@@ -35,21 +46,36 @@ def lora(
 
     `binds`: see `bound`; `figures` has `data` and `training` of the manifest.
     """
-    out = Path(recipe.out)
-    beside = artifact.partial(out)
-    with artifact.writing(out):
+
+    def fill(directory: Path) -> None:
         weights = load_file(adapter / adapters.WEIGHTS)
         stored = {name: tensor.to(_STORED[recipe.lora.stored]) for name, tensor in weights.items()}
-        save_file(stored, beside / adapters.WEIGHTS, metadata={"format": "pt"})
+        save_file(stored, directory / adapters.WEIGHTS, metadata={"format": "pt"})
         settings = json.loads((adapter / adapters.CONFIG).read_text())
         # The path that it was loaded from means nothing elsewhere; a draft made of its target has the target's name
         settings["base_model_name_or_path"] = binds.get("base", binds["target"])["name"]
-        (beside / adapters.CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-    manifest = Manifest(
-        kind="lora",
-        provides=["target" if recipe.target is None else "draft"],
+        (directory / adapters.CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+    kind, provides = "lora", ["target" if recipe.target is None else "draft"]
+    return place(described(recipe, command, kind, provides, base(recipe.model), binds, figures), Path(recipe.out), fill)
+
+
+def described(
+    recipe: Recipe,
+    command: dict[str, Any],
+    kind: str,
+    provides: list[str],
+    base: dict[str, Any],
+    binds: dict[str, Identity],
+    figures: dict[str, Any],
+    shares: Sequence[str] = (),
+) -> Manifest:
+    """The manifest of what a recipe has trained, not tried yet. `figures` has its `data` and `training`."""
+    return Manifest(
+        kind=kind,
+        provides=provides,
         method=recipe.method,
-        base=_base(recipe.model),
+        base=base,
         binds=binds,
         recipe=command | {"config": dataclasses.asdict(recipe)},
         data=figures["data"],
@@ -59,15 +85,25 @@ def lora(
         metrics=[],
         smoke={"skipped": "not tried yet"},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        shares=list(shares),
     )
+
+
+def place(
+    manifest: Manifest, out: Path, fill: Callable[[Path], None], prompts: Sequence[tuple[int, ...]] | None = None
+) -> Manifest:
+    """Fill a directory beside `out`, reload and try it (on these prompts), put it in place -> its manifest."""
+    beside = artifact.partial(out)
+    with artifact.writing(out):
+        fill(beside)
     artifact.write(beside, manifest)
-    manifest = artifact.write(beside, dataclasses.replace(manifest, smoke=smoke(beside, manifest)))
+    manifest = artifact.write(beside, dataclasses.replace(manifest, smoke=smoke(beside, manifest, prompts)))
     artifact.publish(beside, out)
     sources.say(f"{out} is there: {manifest.method}; tried on {manifest.smoke['prompts']} prompts")
     return manifest
 
 
-def finished(out: Path, recipe: LoraRecipe) -> bool:
+def finished(out: Path, recipe: Recipe) -> bool:
     """Whether the artifact of this very recipe is there already. UserError where something else is."""
     if not (out / artifact.MANIFEST).is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -76,32 +112,31 @@ def finished(out: Path, recipe: LoraRecipe) -> bool:
     stored = artifact.verify(out).recipe.get("config", {})
     known = {key: value for key, value in stored.items() if key in dataclasses.asdict(recipe)}
     # Through the schema: a key that came to it later has its default there
-    if known != stored or config.parse(LoraRecipe, known, f"{out / artifact.MANIFEST}: key 'recipe.config'") != recipe:
+    if (
+        known != stored
+        or config.parse(type(recipe), known, f"{out / artifact.MANIFEST}: key 'recipe.config'") != recipe
+    ):
         raise UserError(
             f"{out}: holds the artifact of another recipe. Set out=DIR for this one, or delete {out} to replace it."
         )
     return True
 
 
-def smoke(directory: Path, manifest: Manifest) -> dict[str, Any]:
-    """Reload an artifact and decode four of its training prompts, greedily -> what came of it, for the manifest."""
+def smoke(directory: Path, manifest: Manifest, prompts: Sequence[tuple[int, ...]] | None = None) -> dict[str, Any]:
+    """Reload an artifact and decode four prompts, greedily -> what came of it, for the manifest.
+
+    Without prompts, those of the tasks that it was trained on, else of the built-in family.
+    """
     settings = manifest.recipe["config"]
     method = methods.resolve("baseline", directory)
     if "target" in manifest.provides:
         models = Models(ModelConfig(str(directory)))
     else:
         models = Models(config.parse(ModelConfig, settings["target"], f"{directory}: recipe.config.target"))
-        method = dataclasses.replace(
-            method,
-            proposer={"type": "draft_model", "model": {"name": str(directory)}},
-            length={"type": "fixed", "k": 4},
-        )
-    tokenizer = models.target.tokenizer
-    task = data.tasks(settings["data"]["tasks"][:1], directory)[0]
-    requests = [
-        Request(i, chat.encode(task.messages(problem), tokenizer, settings["data"]["thinking"]))
-        for i, problem in enumerate(task.problems()[:PROMPTS])
-    ]
+        method = dataclasses.replace(method, proposer=_proposer(directory, manifest), length={"type": "fixed", "k": 4})
+    if prompts is None:
+        prompts = _prompts(settings["data"], models.target.tokenizer, directory)
+    requests = [Request(i, prompt) for i, prompt in enumerate(prompts[:PROMPTS])]
     done = methods.decoder(method, models).generate(requests, Sampling(max_new_tokens=TOKENS))
     tokens, rounds = sum(len(one.tokens) for one in done), sum(len(one.windows) for one in done)
     if not tokens:
@@ -114,6 +149,18 @@ def smoke(directory: Path, manifest: Manifest) -> dict[str, Any]:
         "proposed": proposed,
         "accepted": accepted,
     }
+
+
+def _proposer(directory: Path, manifest: Manifest) -> dict[str, Any]:
+    if "proposer" in manifest.provides:  # a head: its kind is the proposer's type
+        return {"type": manifest.kind, "head": str(directory)}
+    return {"type": "draft_model", "model": {"name": str(directory)}}
+
+
+def _prompts(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase, directory: Path) -> list[tuple[int, ...]]:
+    task = data.tasks(settings.get("tasks", _BUILT_IN)[:1], directory)[0]
+    chosen = task.problems()[:PROMPTS]
+    return [chat.encode(task.messages(problem), tokenizer, settings.get("thinking", False)) for problem in chosen]
 
 
 def bound(recipe: LoraRecipe) -> dict[str, Identity]:
@@ -131,7 +178,7 @@ def hardware() -> dict[str, Any]:
     return {key: found[key] for key in ("cpu", "gpu", "threads", "python", "torch", "transformers")} | libraries
 
 
-def _base(model: ModelConfig) -> dict[str, Any]:
+def base(model: ModelConfig) -> dict[str, Any]:
     """Only what was said: a manifest should not pin a device."""
     default = dataclasses.asdict(ModelConfig(TARGET))
     return {key: value for key, value in dataclasses.asdict(model).items() if key == "name" or value != default[key]}

@@ -1,30 +1,22 @@
 """The command lines of `train/`: recipe and overrides in, exit code out.
 
-Run under `accelerate launch` every process comes through here; only the first one speaks. Exit codes: 2 for what the
-user can mend, 130 for Ctrl-C. `accelerate launch` turns both into its own 1, after a report on the ended process.
+A program's modules are imported once its arguments have been read. Run under `accelerate launch` every process comes
+through here; only the first one speaks.
 """
 
-import argparse
-import os
-import sys
-import time
-from collections.abc import Callable
+from toolkit.config import program
 
-from toolkit.errors import UserError
-
-PATIENCE = 20.0  # seconds in which the first process says what all of them found
+_AS = "train.epochs=1 out=checkpoints/mine"
 
 
 def lora(argv: list[str]) -> int:
     """`train/lora.py RECIPE [key=value ...]`."""
-    path, overrides = _arguments("train/lora.py", "Train a LoRA adapter.", argv)
-    return _report(lambda: _lora(path, overrides))
+    return program("train/lora.py", "Train a LoRA adapter.", argv, _lora, _AS)
 
 
 def cot_cod(argv: list[str]) -> int:
     """`train/cot_cod.py RECIPE [key=value ...]`."""
-    path, overrides = _arguments("train/cot_cod.py", "Target, its answers, draft: the three stages.", argv)
-    return _report(lambda: _cot_cod(path, overrides))
+    return program("train/cot_cod.py", "Target, its answers, draft: the three stages.", argv, _cot_cod, _AS)
 
 
 def _cot_cod(path: str, overrides: list[str]) -> None:
@@ -40,23 +32,34 @@ def _lora(path: str, overrides: list[str]) -> None:
     training.run(recipe.load(path, overrides), recipe.command(path, overrides))
 
 
-def _arguments(program: str, does: str, argv: list[str]) -> tuple[str, list[str]]:
-    parser = argparse.ArgumentParser(prog=program, description=does)
-    parser.add_argument("recipe", help="a YAML file; its first line is the command that runs it")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in train.epochs=1 out=checkpoints/mine")
-    arguments = parser.parse_args(argv)
-    return arguments.recipe, arguments.overrides
+def eagle3(argv: list[str]) -> int:
+    """`train/eagle3.py RECIPE [key=value ...]`."""
+    return program("train/eagle3.py", "Train an EAGLE-3 head.", argv, _eagle3, _AS)
 
 
-def _report(work: Callable[[], None]) -> int:
-    try:
-        work()
-    except UserError as error:
-        if os.environ.get("RANK", "0") != "0":
-            time.sleep(PATIENCE)  # the launcher ends all when one has ended: not before the first one has spoken
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
+def _eagle3(path: str, overrides: list[str]) -> None:
+    from toolkit.training import heads, recipe
+
+    heads.run(heads.load(path, overrides), recipe.command(path, overrides))
+
+
+def distill(argv: list[str]) -> int:
+    """`train/distill.py RECIPE [key=value ...]`."""
+    return program("train/distill.py", "Distil a draft.", argv, _distill, _AS)
+
+
+def _distill(path: str, overrides: list[str]) -> None:
+    from toolkit.training import distill, recipe
+
+    distill.run(distill.load(path, overrides), recipe.command(path, overrides))
+
+
+def collect(argv: list[str]) -> int:
+    """`train/collect.py RECIPE [key=value ...]`."""
+    return program("train/collect.py", "Record a target's answers to training prompts.", argv, _collect, _AS)
+
+
+def _collect(path: str, overrides: list[str]) -> None:
+    from toolkit.training import collect as collecting
+
+    collecting.run(collecting.load(path, overrides), path)
