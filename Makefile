@@ -16,7 +16,16 @@ SMOKE := target=tiny-random:llama
 # `make gpu PYTHON=python3` runs on a Python that has torch already; otherwise .venv is used
 GPU_PYTHON := $(or $(PYTHON),$(BIN)/python)
 
-.PHONY: help setup vllm-env test-vllm demo test test-slow test-real exact smoke check format bench gpu clean
+# checkpoints/NAME : minutes on two cores : the recipes/train/smollm2 that lead to it. Each recipe's first line runs it
+ARTIFACTS := \
+  smollm2-cot:40:cot \
+  smollm2-cot-draft:30:cot \
+  smollm2-cod:30:cod \
+  smollm2-cod-draft:20:cod \
+  smollm2-eagle3:60:answers_gsm8k,eagle3 \
+  smollm2-cot-eagle3:60:answers_steps,cot_eagle3
+
+.PHONY: help setup vllm-env test-vllm demo artifacts test test-slow test-real exact smoke check format bench gpu clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name does; do printf '  %-10s %s\n' "$$name" "$$does"; done
@@ -73,6 +82,27 @@ demo: $(STAMP)  ## a real model, four methods, one table (about 5 minutes the fi
 	  echo "Real problems: set DRAFTSMITH_DATA_DIR to a folder with gsm8k_test.jsonl, then"; \
 	  echo "  $(BIN)/draftsmith eval recipes/eval/gsm8k_smollm2.yaml"; \
 	fi
+
+artifacts: $(STAMP)  ## train what is missing in checkpoints/ (hours; it says first what and how long)
+	@todo=""; together=0; \
+	for entry in $(ARTIFACTS); do \
+	  IFS=: read -r name minutes steps <<< "$$entry"; \
+	  if [ ! -f "checkpoints/$$name/manifest.json" ]; then \
+	    todo="$$todo $$entry"; together=$$((together + minutes)); \
+	    echo "missing: checkpoints/$$name, about $$minutes minutes on two cores ($$steps)"; \
+	  fi; \
+	done; \
+	if [ -z "$$todo" ]; then echo "nothing is missing in checkpoints/"; exit 0; fi; \
+	echo "together about $$together minutes; stopped, the same command goes on"; \
+	set -e; \
+	for entry in $$todo; do \
+	  IFS=: read -r name minutes steps <<< "$$entry"; \
+	  for step in $${steps//,/ }; do \
+	    if [ -f "checkpoints/$$name/manifest.json" ]; then break; fi; \
+	    command=$$(sed -n '1s/^# //p' "recipes/train/smollm2/$$step.yaml"); \
+	    echo "== $$name: $$command"; PATH="$$PWD/$(BIN):$$PATH" $$command; \
+	  done; \
+	done
 
 test: $(STAMP)  ## the quick tests
 	$(BIN)/python -m pytest -q -rs -m "$(QUICK)"

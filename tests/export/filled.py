@@ -69,3 +69,10 @@ DRAFT = FILLED | {
     "base": {"name": "target", "draft_from": {"layers": [0, 29]}},
     "binds": {"target": TARGET},
 }
+CURVE = [
+    {"step": 0, "tau": 1.0432, "acceptance": 0.0141, "accepted_by_position": [0.0411, 0.0023, None]},
+    {"step": 285, "tau": 2.7182, "acceptance": 0.4321, "accepted_by_position": [0.6891, 0.4712, 0.3217]},
+]
+RUN = {"steps": 285, "best_step": 285, "best": CURVE[1], "untrained": CURVE[0], "curve": CURVE, "world_size": 2}
+HEAD = DRAFT | {"kind": "eagle3", "provides": ["proposer"], "base": {}, "shares": ["embed_tokens"], "training": RUN}
+DELTA = DRAFT | {"kind": "delta", "shares": ["model.embed_tokens"], "training": RUN}

@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from tests.artifacts import manifest
-from tests.export.filled import DRAFT, FILLED
+from tests.export.filled import DELTA, DRAFT, FILLED, HEAD
 from toolkit import artifact, cli, config, methods
 from toolkit.errors import UserError
 from toolkit.evaluation.recipe import EvalRecipe
@@ -47,7 +47,7 @@ def prose(text):
 # ---- figures
 
 
-@pytest.mark.parametrize("fields", [FILLED, DRAFT, {}], ids=["target", "draft", "bare"])
+@pytest.mark.parametrize("fields", [FILLED, DRAFT, HEAD, DELTA, {}], ids=["target", "draft", "head", "delta", "bare"])
 def test_no_figure_is_in_the_card_that_is_not_in_the_manifest(fields):
     filled = manifest(**fields)
     text = card.render(filled, "mine").text
@@ -116,12 +116,33 @@ def test_a_draft_names_its_target_and_the_adapters_it_was_trained_with():
     assert spoken["model"] == "path/to/mine-merged"
 
 
-@pytest.mark.parametrize("fields", [FILLED, DRAFT, DRAFT | {"kind": "model"}, FILLED | {"kind": "model"}])
+def test_a_head_and_what_it_was_trained_to():
+    text = card.render(manifest(**HEAD), "mine").text
+    for said in (
+        "an EAGLE-3 head in the speculators format",
+        "not stored, as they are its target's: `embed_tokens`",
+        "| 285 | 2.72 | 43.2% | 68.9%, 47.1%, 32.2% |",
+        "--merge path/to/mine-exported --verifier path/to/target-merged",
+        "vllm serve path/to/mine-exported",
+    ):
+        assert said in text
+    assert "from_pretrained" not in text, "transformers has no such model"
+
+
+def test_a_delta_is_used_elsewhere_as_the_full_model():
+    text = card.render(manifest(**DELTA), "mine").text
+    assert "--merge path/to/mine-merged --target-adapter path/to/adapter-555555555555" in text
+    assert '"model": "path/to/mine-merged"' in text
+    assert "from_pretrained" not in text
+
+
+@pytest.mark.parametrize("fields", [FILLED, DRAFT, HEAD, DELTA, DRAFT | {"kind": "model"}, FILLED | {"kind": "model"}])
 def test_the_recipe_lines_are_a_recipe(fields):
     lines = yaml.safe_load(usage.recipe(manifest(**fields), "path/to/mine"))
     parsed = config.parse(EvalRecipe, lines | {"task": "steps"}, "the card")
     for method in parsed.methods:
-        assert methods.resolve(method, "the card").proposer["model"].get("name") == "path/to/mine"
+        proposer = methods.resolve(method, "the card").proposer
+        assert "path/to/mine" in (proposer.get("head"), proposer.get("model", {}).get("name"))
     assert parsed.methods or "path/to/mine" in [parsed.target.name, *parsed.use]
 
 

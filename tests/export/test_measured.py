@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.artifacts import TINY, config, draft_lora, target_lora
+from tests.export.drafts import head, vocabulary
 from toolkit import artifact, cli
 from toolkit.evaluation import run
 from toolkit.hub import Models
@@ -53,6 +54,31 @@ def test_record(tmp_path, capsys, name):
     target_lora(tmp_path / "cod", seed=3)
     assert cli.main(["record", str(tmp_path / "cod"), str(results)]) == 2
     assert "no run in it used" in capsys.readouterr().err
+
+
+def test_a_heads_figures(tmp_path):
+    made = head(tmp_path / "head", Models(config()), (0, 1, 1), vocabulary(259))
+    drafting = f"{{name: own, proposer: {{type: eagle3, head: {made}}}, length: {{type: fixed, k: 2}}}}"
+    small = [
+        "task={type: steps, limit: 5}",
+        "speed.prompts=5",
+        "sampling.max_new_tokens=8",
+        "speed.max_new_tokens=null",
+    ]
+    out = tmp_path / "eval"
+    methods = f"methods=[ngram, {drafting}]"
+    assert run.main(["recipes/eval/cot_cod_cell.yaml", f"target={TINY}", methods, *small, f"out={out}"]) == 0
+    assert cli.main(["record", made, str(out / "results.json")]) == 0
+    [row] = artifact.verify(tmp_path / "head").metrics
+    assert {key: row[key] for key in ("task", "method", "temperature", "k")} == {
+        "task": "steps",
+        "method": "own",
+        "temperature": 0.0,
+        "k": 2,
+    }
+    measured = {"tau", "acceptance", "tokens_per_s", "speedup", "hardware", "result_file"}
+    assert measured <= row.keys()
+    assert row["result_file"] == str(out / "results.json")
 
 
 def test_a_file_that_is_no_result_is_refused(tmp_path, capsys):

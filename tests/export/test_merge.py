@@ -89,7 +89,7 @@ def test_kept_when_asked_and_used_again(tmp_path, model, monkeypatch):
     with merged_directory(model, tmp_path, keep_merged=True) as kept:
         pass
     assert (kept / "model.safetensors").is_file()
-    monkeypatch.setattr(merge, "load_hf", lambda *_: pytest.fail("merged again"))
+    monkeypatch.setattr(merge.whole, "load_whole", lambda *_: pytest.fail("merged again"))
     for keep in (True, False):
         with merged_directory(model, tmp_path, keep_merged=keep) as again:
             assert again == kept

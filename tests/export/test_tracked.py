@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from toolkit import artifact, chat, methods, sources
+from toolkit import artifact, chat, heads, methods, sources
 from toolkit.engine.types import Request, Sampling
 from toolkit.evaluation.equality import first_difference, near_tie
 from toolkit.export.merge import export_merged
@@ -17,7 +17,10 @@ from toolkit.tasks import steps
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 SAMPLING = Sampling(max_new_tokens=48)
 STYLES = ("cot", "cod")
-TRACKED = ("smollm2-cot", "smollm2-cod", "smollm2-cot-draft", "smollm2-cod-draft")
+LORAS = ("smollm2-cot", "smollm2-cod", "smollm2-cot-draft", "smollm2-cod-draft")
+HEADS = ("smollm2-eagle3", "smollm2-cot-eagle3")
+TRACKED = (*LORAS, *HEADS)
+TOGETHER = 60e6  # bytes
 
 
 def tracked(name):
@@ -35,6 +38,20 @@ def test_a_tracked_artifact_is_whole_and_small(name):
     assert manifest.recipe["path"].startswith("recipes/")
     assert all((directory / name).stat().st_size <= 16 * 2**20 for name in manifest.files)
     assert "/" not in str(manifest.training["hardware"]["cpu"])
+
+
+def test_what_is_tracked_is_small_together():
+    there = [CHECKPOINTS / name for name in TRACKED if (CHECKPOINTS / name).is_dir()]
+    assert (
+        sum(path.stat().st_size for directory in there for path in directory.rglob("*") if path.is_file()) <= TOGETHER
+    )
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_tracked_head_is_read_and_names_a_target_that_others_find(name):
+    head, vocabulary = heads.read(tracked(name))
+    assert len(vocabulary) == head.config.draft_vocab_size <= 5000
+    assert artifact.read(CHECKPOINTS / name).binds["target"]["name"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 @pytest.mark.real

@@ -10,7 +10,13 @@ from toolkit.config import recipes_dir
 ROOT = Path(__file__).parents[2]
 TRAIN = sorted(path.relative_to(ROOT) for path in recipes_dir().glob("train/**/*.yaml"))
 CONFIGS = sorted(ROOT.glob("accelerate_configs/*.yaml"))
-LARGE = ("qwen3_14b_0.6b", "qwen2.5_7b_0.5b", "llama3_8b_1b")
+LARGE = ("qwen3_14b_0.6b", "qwen2.5_7b_0.5b", "llama3_8b_1b")  # with LoRAs of target and draft
+DRAFTED = (
+    "qwen2.5_7b_0.5b",
+    "qwen2.5_14b_0.5b",
+    "qwen3_14b",
+    "llama3_8b",
+)  # with answers, a head and a distilled draft
 
 
 def command(path: Path) -> list[str]:
@@ -35,5 +41,10 @@ def processes(path: Path) -> int:
     return yaml.safe_load(launched(path).read_text())["num_processes"]
 
 
-LORA = [path for path in TRAIN if program(path) == "train/lora.py"]
-PIPELINES = [path for path in TRAIN if program(path) == "train/cot_cod.py"]
+def run_by(name: str) -> list[Path]:
+    """The recipes of one program."""
+    return [path for path in TRAIN if program(path) == f"train/{name}.py"]
+
+
+LORA, PIPELINES = run_by("lora"), run_by("cot_cod")
+ANSWERS, HEADS, DISTILLED = run_by("collect"), run_by("eagle3"), run_by("distill")

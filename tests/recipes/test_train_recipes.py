@@ -5,13 +5,26 @@ from collections import Counter
 
 import pytest
 
-from tests.recipes.shipped import LARGE, LORA, PIPELINES, ROOT, TRAIN, command, launched, processes, program
+from tests.recipes.shipped import (
+    ANSWERS,
+    DISTILLED,
+    HEADS,
+    LARGE,
+    LORA,
+    PIPELINES,
+    ROOT,
+    TRAIN,
+    command,
+    launched,
+    processes,
+    program,
+)
 from toolkit import config
 from toolkit.errors import UserError
 from toolkit.training import lora, pipeline, recipe
 from toolkit.training.teacher import TeachRecipe
 
-OTHERS = {"train/teach.py": lambda path: config.load(TeachRecipe, path, [])}  # beside the two that accelerate launches
+OTHERS = {"train/teach.py": lambda path: config.load(TeachRecipe, path, [])}  # beside those that accelerate launches
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +55,7 @@ def test_the_first_line_runs_this_very_file(path):
         assert words[0] == "python"
         OTHERS[program(path)](path)
     else:
-        assert path in LORA + PIPELINES
+        assert path in LORA + PIPELINES + ANSWERS + HEADS + DISTILLED
         assert words[:3] == ["accelerate", "launch", "--config_file"]
         assert launched(path).is_file()
 

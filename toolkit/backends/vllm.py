@@ -2,7 +2,8 @@
 
 vLLM pins versions of its own, so it lives in another environment (`make vllm-env`), and a worker process there is asked
 through JSON files. Drafts are vLLM's own: `speculative` is its speculative_config, as in
-`{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, "prompt_lookup_min": 2}`.
+`{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, "prompt_lookup_min": 2}`. The directory of an
+EAGLE-3 head stands for the target that its config names, with the head as its draft.
 """
 
 import json
@@ -142,7 +143,9 @@ def _longest(model_dir: Path, prompts: Sequence[Sequence[int]], sampling: Sampli
     config = model_dir / "config.json"
     if not sources.is_complete(model_dir):
         raise UserError(f"vLLM: {model_dir} is no model directory; expected config.json and safetensors weights.")
-    longest = min(LONGEST, json.loads(config.read_text()).get("max_position_embeddings", LONGEST))
+    read = json.loads(config.read_text())
+    shape = read.get("transformer_layer_config", read)  # of a head, which has its target's positions
+    longest = min(LONGEST, shape.get("max_position_embeddings", LONGEST))
     for i, tokens in enumerate(prompts):
         if not 0 < len(tokens) <= longest - sampling.max_new_tokens:
             raise UserError(

@@ -64,7 +64,7 @@ def _card(argv: Sequence[str]) -> int:
 def _export(argv: Sequence[str]) -> int:
     parser = _parser("export")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--merge", metavar="OUT", type=Path, help="write the model with the adapter merged in to OUT")
+    where.add_argument("--merge", metavar="OUT", type=Path, help="write the full directory, merged, to OUT")
     where.add_argument("--push", metavar="REPO", help="upload the artifact to OWNER/NAME on the hub")
     parser.add_argument("--target", metavar="NAME", help="with --merge: the target, if not where the manifest says")
     parser.add_argument(
@@ -74,21 +74,30 @@ def _export(argv: Sequence[str]) -> int:
         default=[],
         help="with --merge: an adapter of the target that a draft was made of; once for each, in order",
     )
+    parser.add_argument("--verifier", metavar="NAME", help="with --merge, of a head: what its config calls its target")
+    parser.add_argument(
+        "--embeddings", action="store_true", help="with --merge, of a head: its target's embeddings go into its file"
+    )
     parser.add_argument("--dry-run", action="store_true", help="with --push: say what would be sent, and send nothing")
     parser.add_argument("--private", action="store_true", help="with --push: a new repository is private")
     arguments = parser.parse_args(argv)
     if arguments.merge is None:
-        if arguments.target or arguments.target_adapter:
-            parser.error("--target and --target-adapter go with --merge")
+        if arguments.target or arguments.target_adapter or arguments.verifier or arguments.embeddings:
+            parser.error("--target, --target-adapter, --verifier and --embeddings go with --merge")
         return _push(arguments.directory, arguments.push, arguments.dry_run, arguments.private)
     if arguments.dry_run or arguments.private:
         parser.error("--dry-run and --private go with --push")
-    from toolkit.export import standalone
+    from toolkit.export import describe, standalone
 
     written = standalone.export(
-        arguments.directory, arguments.merge, target=arguments.target, target_adapters=arguments.target_adapter
+        arguments.directory,
+        arguments.merge,
+        target=arguments.target,
+        target_adapters=arguments.target_adapter,
+        verifier=arguments.verifier,
+        embeddings=arguments.embeddings,
     )
-    print(f"{arguments.merge}: loads and decodes ({written.smoke['prompts']} prompts tried)")
+    print(f"{arguments.merge}: {len(written.files)} files; tried: {describe.smoke(written)}")
     return 0
 
 

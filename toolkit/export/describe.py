@@ -16,7 +16,7 @@ def summary(manifest: Manifest, directory: Path) -> str:
         "data": _data(manifest),
         "training": _training(manifest),
         "measured": _measured(manifest),
-        "smoke": _smoke(manifest),
+        "smoke": smoke(manifest),
         "recipe": manifest.recipe.get("path", "not recorded"),
         "licence": manifest.licence or "unknown",
         "created": manifest.created,
@@ -27,7 +27,7 @@ def summary(manifest: Manifest, directory: Path) -> str:
 
 def _base(manifest: Manifest) -> str:
     if not manifest.base:
-        return "none: a whole model"
+        return "its target" if manifest.shares else "none: a whole model"
     made_of = manifest.base.get("draft_from")
     layers = f", its layers {', '.join(map(str, made_of['layers']))}" if made_of else ""
     return f"{manifest.base['name']}{layers}"
@@ -46,8 +46,9 @@ def _data(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> str:
     found = manifest.training
-    loss = found.get("best_eval_loss")
-    return f"{found.get('steps', '?')} steps" + ("" if loss is None else f", best held-out loss {loss:.4f}")
+    loss, tau = found.get("best_eval_loss"), found.get("best", {}).get("tau")
+    best = [f"best held-out {name} {value:.4f}" for name, value in (("loss", loss), ("tau", tau)) if value is not None]
+    return ", ".join([f"{found.get('steps', '?')} steps", *best])
 
 
 def _measured(manifest: Manifest) -> str:
@@ -56,7 +57,8 @@ def _measured(manifest: Manifest) -> str:
     return f"{len(rows)} rows on {tasks or 'no named task'}" if rows else "nothing yet"
 
 
-def _smoke(manifest: Manifest) -> str:
+def smoke(manifest: Manifest) -> str:
+    """What came of trying it."""
     if "skipped" in manifest.smoke:
         return f"skipped: {manifest.smoke['skipped']}"
     return ", ".join(f"{key} {value}" for key, value in manifest.smoke.items()) or "not recorded"

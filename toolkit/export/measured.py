@@ -49,12 +49,13 @@ def _cells(path: Path) -> list[dict[str, Any]]:
 
 def _rows(cell: dict[str, Any], manifest: Manifest, digest: str, file: str) -> Iterator[dict[str, Any]]:
     """One row a method: those that the artifact decides about."""
-    used = {label for label, model in cell["models"].items() if f"adapter {digest}" in model["source"]}
+    used = {label for label, model in cell["models"].items() if digest in model["source"]}
     target = parse(ModelConfig, cell["recipe"]["target"], f"{file}: key 'recipe.target'").label
     quality = {one["method"]: one for one in cell["quality"]}
     speed = {one["method"]: one for one in cell["speed"]}
     for name, method in cell["methods"].items():
-        decides = target in used if "target" in manifest.provides else bool(used & method["weights"].keys())
+        pieces = {*method["weights"], *map(str, method["proposer"].values())}  # a head is named in its proposer
+        decides = target in used if "target" in manifest.provides else bool(used & pieces)
         if decides:
             figures = {**_quality(quality.get(name)), **_speed(speed.get(name))}
             yield {**_setting(cell, name, method), **figures, "result_file": file}

@@ -1,7 +1,8 @@
-"""A model with its LoRA adapters merged in, as a plain Hugging Face directory: for vLLM, and for whoever has no PEFT.
+"""A model put together from its parts, as a plain Hugging Face directory: for vLLM, and for whoever has no PEFT.
 
-Merged in the dtype that the model loads in: an adapter trained on bfloat16 weights and merged into float16 ones is
-another model. The directory's name is a hash of what was merged, so a stale merge is never mistaken for this one.
+LoRA adapters are merged in the dtype that the model loads in: an adapter trained on bfloat16 weights and merged into
+float16 ones is another model. The directory's name is a hash of what was merged, so a stale merge is never mistaken
+for this one.
 """
 
 import gc
@@ -17,11 +18,12 @@ import torch
 from filelock import FileLock
 from transformers.utils.logging import disable_progress_bar
 
-from toolkit import adapters, artifact, sources, tiny
+from toolkit import adapters, artifact, delta, sources, tiny
 from toolkit.config import parse
+from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import UserError
-from toolkit.hub import ModelConfig, load_hf
-from toolkit.loading import spelled_out
+from toolkit.export import whole
+from toolkit.loading import ModelConfig, spelled_out
 
 
 @contextmanager
@@ -53,22 +55,30 @@ def merged_directory(
         shutil.rmtree(own, ignore_errors=True)
 
 
-def export_merged(directories: Sequence[Path], out: Path, target: ModelConfig | None = None) -> None:
+def export_merged(directories: Sequence[Path], out: Path, target: ModelConfig | None = None) -> Vocabulary | None:
     """The first artifact, with the adapters that follow merged in as well, as a directory for `transformers`.
 
     `target` names the model that a draft was made of; UserError where the artifact needs one, or `out` holds something.
+    -> the vocabulary of a draft whose head was trimmed to it.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists and is not an empty directory. Choose another place, or remove it first.")
+    refuse_occupied(out)
     first, *more = directories
     dtype = artifact.read(first).training.get("dtype", "auto")  # another dtype would make another model
-    _write(ModelConfig(str(first), dtype=dtype, adapters=[str(directory) for directory in more]), target, out)
+    return _write(ModelConfig(str(first), dtype=dtype, adapters=[str(directory) for directory in more]), target, out)
 
 
-def _write(model: ModelConfig, target: ModelConfig | None, directory: Path) -> None:
+def refuse_occupied(out: Path) -> None:
+    """UserError where something is in the way of a directory that is to be written."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists and is not an empty directory. Choose another place, or remove it first.")
+
+
+def _write(model: ModelConfig, target: ModelConfig | None, directory: Path) -> Vocabulary | None:
     """Written beside and renamed: the directory appears whole or not at all."""
     disable_progress_bar()
-    merged, tokenizer = load_hf(model, target)
+    merged, tokenizer, vocabulary = whole.load_whole(model, target)
+    if vocabulary is not None:
+        sources.say(f"{model.name}: {whole.says(vocabulary)}")
     beside = artifact.partial(directory)
     try:
         with artifact.writing(directory):
@@ -80,21 +90,27 @@ def _write(model: ModelConfig, target: ModelConfig | None, directory: Path) -> N
     del merged
     gc.collect()
     torch.cuda.empty_cache()  # the memory is wanted by the engine that loads the directory
+    return vocabulary
 
 
 def _plain(model: ModelConfig) -> Path | None:
     """The directory of a model that needs no merge, where it has one."""
     made = model.adapters or model.draft_from or model.name.startswith(tiny.PREFIX)
-    if made or adapters.is_adapter(Path(model.name).expanduser()):
+    if made or _in_parts(Path(model.name).expanduser()):
         return None
     return sources.resolve(model.name, model.revision).path
+
+
+def _in_parts(directory: Path) -> bool:
+    """An artifact that is added to a model, which its manifest names."""
+    return adapters.is_adapter(directory) or delta.is_delta(directory)
 
 
 def _key(model: ModelConfig, target: ModelConfig | None) -> str:
     """A hash of the base's weights, each adapter's, and what decides how they are put together."""
     model = model if target is None else spelled_out(model, target)
     directory = Path(model.name).expanduser()
-    if adapters.is_adapter(directory):
+    if _in_parts(directory):
         base = parse(ModelConfig, artifact.read(directory).base, f"{directory / artifact.MANIFEST}: key 'base'")
         weights = f"{_key(base, target)} {artifact.digest(directory)}"
     elif model.name.startswith(tiny.PREFIX):

@@ -30,6 +30,7 @@ _METRICS = {  # key in a manifest's metrics -> its name
     "tokens_per_s": "tokens a second",
     "seconds_per_correct": "seconds a correct answer",
 }
+_TAGS = {"draft": "draft-model", "proposer": "eagle3"}
 _LANGUAGE = re.compile(r"[a-z]{2,3}|code|multilingual")
 _REQUIRED = (("task", "type"), ("dataset", "type"), ("dataset", "name"))
 
@@ -37,19 +38,20 @@ _REQUIRED = (("task", "type"), ("dataset", "type"), ("dataset", "name"))
 def card_data(manifest: Manifest, name: str) -> ModelCardData:
     """The metadata of an artifact. `name`: what the hub lists its results under."""
     base = base_repository(manifest)
-    adapter = manifest.kind == "lora"
+    adapter = manifest.kind != "model"
+    library = {"lora": "peft", "eagle3": "speculators"}.get(manifest.kind, "transformers")
     licence = manifest.licence.lower()
     known = licence in LICENCES
     results = _results(manifest)
-    tags = ["speculative-decoding", *(["draft-model"] if "draft" in manifest.provides else [])]
+    tags = ["speculative-decoding", *(_TAGS[role] for role in manifest.provides if role in _TAGS)]
     return ModelCardData(
         base_model=base,
         base_model_relation=("adapter" if adapter else "finetune") if base else None,
-        library_name="peft" if adapter else "transformers",
+        library_name=library,
         license=licence if known else "other" if licence else "unknown",
         license_name=re.sub(r"[^a-z0-9.-]+", "-", licence) if licence and not known else None,
         pipeline_tag=PIPELINE,
-        tags=[*tags, *(["lora"] if adapter else []), TAG],
+        tags=[*tags, *(["lora"] if manifest.kind == "lora" else []), TAG],
         datasets=sorted({DATASETS[task] for task in _trained_on(manifest) if task in DATASETS}) or None,
         model_name=name if results else None,
         eval_results=results or None,
@@ -58,7 +60,7 @@ def card_data(manifest: Manifest, name: str) -> ModelCardData:
 
 def base_name(manifest: Manifest) -> str:
     """The model that the artifact is added to or was made of; "" where it is nobody's."""
-    name = manifest.base.get("name", "")
+    name = TARGET if manifest.kind == "eagle3" else manifest.base.get("name", "")
     return manifest.binds.get("target", {}).get("name", "") if name == TARGET else name
 
 

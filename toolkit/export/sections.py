@@ -9,17 +9,26 @@ from typing import Any
 import yaml
 
 from toolkit.artifact import Manifest
+from toolkit.export.figures import number, percent
 from toolkit.export.metadata import base_name, base_repository
 from toolkit.export.tables import QUALITY, SPEED, Row, grid, plain, table
 
 NOTHING = "Nothing measured yet."
 _POINTS = 8  # of the loss curve
+_HELD_OUT = ("step", "tau", "accepted of proposed", "by position")
+_SETTINGS = ("student", "head", "vocabulary", "loss", "unroll", "on_policy", "lora", "train")  # parts of a recipe
 _SHORT = 12  # characters of a SHA-256
 _COUNTS = {
     "rows": "rows",
     "valid_rows": "rows held out",
     "tokens": "tokens",
     "answer_tokens": "tokens in the loss",
+}
+_KINDS = {
+    "lora": "a LoRA adapter in PEFT's format",
+    "delta": "a set of the tensors that training changed",
+    "eagle3": "an EAGLE-3 head in the speculators format",
+    "model": "a full model in Hugging Face format",
 }
 _SOFTWARE = ("python", "torch", "transformers")  # in a manifest's hardware, and told apart from it in the card
 
@@ -31,7 +40,7 @@ def summary(manifest: Manifest) -> str:
         repository = base_repository(manifest)
         link = f"[{repository}](https://huggingface.co/{repository})" if repository else f"`{base}`"
         lines.append(f"- Base model: {link}")
-    if "draft" in manifest.provides and "target" in manifest.binds:
+    if "target" not in manifest.provides and "target" in manifest.binds:
         lines.append(f"- Drafts for: {bound(manifest.binds['target'])}, and for no other model")
     licence = manifest.licence or "unknown; see the base model"
     lines += [f"- Licence: {licence}", f"- Created: {manifest.created}"]
@@ -40,11 +49,12 @@ def summary(manifest: Manifest) -> str:
 
 def what(manifest: Manifest) -> str:
     """The artifact's kind and role in words."""
-    kind = "LoRA adapter in PEFT's format" if manifest.kind == "lora" else "full model in Hugging Face format"
     roles = " and ".join(manifest.provides)
     layers = manifest.base.get("draft_from")
     made = f", made of layers {', '.join(map(str, layers['layers']))} of its target" if layers else ""
-    return f"a {kind} that serves as {roles} in speculative decoding{made}"
+    names = ", ".join(f"`{name}`" for name in manifest.shares)
+    shared = f"; not stored, as they are its target's: {names}" if names else ""
+    return f"{_KINDS[manifest.kind]} that serves as {roles} in speculative decoding{made}{shared}"
 
 
 def bound(identity: dict[str, Any]) -> str:
@@ -104,12 +114,20 @@ def training(manifest: Manifest) -> str:
     if curve := found.get("eval_loss"):
         points = [[str(step), f"{loss:.4f}"] for step, loss in _thinned(curve)]
         parts.append("Held-out loss:\n\n" + grid(["step", "loss"], points))
+    if curve := found.get("curve"):
+        points = [_held_out(row) for row in curve]
+        parts.append("Held-out answers of the target, by simulation:\n\n" + grid(_HELD_OUT, points))
     config = manifest.recipe.get("config", {})
-    if settings := {key: config[key] for key in ("lora", "train") if key in config}:
+    if settings := {key: config[key] for key in _SETTINGS if config.get(key) is not None}:
         parts.append(f"Settings:\n\n```yaml\n{yaml.safe_dump(settings, sort_keys=False).strip()}\n```")
     if "prompts" in manifest.smoke:
         parts.append(f"After it was saved it was loaded again and decoded {manifest.smoke['prompts']} prompts.")
     return "\n\n".join(parts) or "Not recorded."
+
+
+def _held_out(row: Row) -> list[str]:
+    positions = ", ".join(percent(share) for share in row["accepted_by_position"])
+    return [str(row["step"]), number(row["tau"], 2), percent(row["acceptance"]), positions]
 
 
 def again(manifest: Manifest) -> str:
@@ -125,13 +143,19 @@ def again(manifest: Manifest) -> str:
 def limits(manifest: Manifest) -> str:
     """What must be known before it is used."""
     lines = []
-    if "draft" in manifest.provides:
+    if "target" not in manifest.provides:
         lines.append(
             "As a draft under a lossless acceptance rule it changes how fast the target writes, never what it writes; "
             "under a lossy rule the target's answers change too."
         )
         lines.append(
             "Acceptance is that of the target named above; under another target, or other adapters, it is another."
+        )
+    if "draft_vocabulary" in manifest.training:
+        lines.append(
+            "It was trained as a draft that has only as many tokens as are listed under Training; the other rows of "
+            "its head are its base's. Over its own tokens the logits are unchanged. What was measured is the draft "
+            "without the others; with them its acceptance may differ."
         )
     if "target" in manifest.provides:
         lines.append(
