@@ -19,7 +19,7 @@ from toolkit.training.walk import total
 EVERY, STEPS = 20, 60
 RISEN = 0.8  # tau on held-out answers, above that of the untrained head (about 1)
 SAME = 1e-6  # of the largest weight: the very same sums in the same order
-CLOSE = 1e-3  # gradients of two processes are added up in another order, and Adam makes much of small differences
+CLOSE = 0.02  # stored in bfloat16; and two processes add their gradients up in another order
 
 
 class Heading(Distilling):
@@ -40,6 +40,9 @@ class Heading(Distilling):
 
     def run(self, *overrides):
         return main.eagle3([str(self.recipe), *overrides])
+
+    def weights(self):
+        return {name: weight for name, weight in super().weights().items() if weight.is_floating_point()}
 
     def start(self, *overrides, processes=1):
         return start("train/eagle3.py", self.recipe, *overrides, processes=processes)
@@ -85,7 +88,8 @@ def test_the_walk_is_what_decoding_does(headed, adapted, answers):
     with torch.inference_mode():
         walks = learner.walks(held_out)
     for i, (text, foretold) in enumerate(zip(held_out, walks, strict=True)):
-        (done,) = decoder.generate([Request(i, text.prompt)], Sampling(max_new_tokens=len(text.answer)))
+        limit = len(text.answer) + 8 * text.ended  # where it ended by itself, no limit cut its windows short
+        (done,) = decoder.generate([Request(i, text.prompt)], Sampling(max_new_tokens=limit))
         assert tuple(done.tokens) == text.answer
         assert (len(done.windows), sum(kept for _, kept in done.windows)) == (foretold.rounds, sum(foretold.accepted))
     assert total(walks, 4).tau > 1.5
@@ -137,7 +141,7 @@ def test_killed_and_resumed(processes, adapted, answers, headed, tmp_path):
     assert 0 < reached < STEPS and not killed.out.exists()
     assert f"going on from step {reached} of {STEPS}" in killed.launch(*settings, processes=processes)
     assert killed.training()["world_size"] == processes
-    assert furthest(killed.weights(), headed.weights()) < (SAME if processes == 1 else 0.02)  # stored in bfloat16
+    assert furthest(killed.weights(), headed.weights()) < (SAME if processes == 1 else CLOSE)
     assert killed.training()["best"]["tau"] == pytest.approx(headed.training()["best"]["tau"], rel=0.02)
 
 

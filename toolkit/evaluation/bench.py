@@ -10,7 +10,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class BenchRecipe:
     max_new_tokens: int = 96
     repeats: int = 5
     window: int = 2  # tokens the draft model proposes a round at most, both sides
+    methods: list[Any] = field(default_factory=list)  # further methods of ours, each compared with plain decoding
     sampled_prompts: int = 2  # of the prompts, at temperature 1
     context: int = 200  # cached tokens behind which the cost curve is taken
     curve_rounds: int = 15
@@ -188,7 +189,8 @@ def _contestants(
         },
         length={"type": "fixed", "k": recipe.window},
     )
-    return {
+    others = {method.name: method for method in (methods.resolve(one, RECIPE) for one in recipe.methods)}
+    contestants = {
         "ar": Contestant(baseline),
         "generate": Contestant(theirs(peer.plain)),
         "ngram": Contestant(own(_ngram(tuned["ngram"]))),
@@ -198,6 +200,11 @@ def _contestants(
         f"ar_batch{BATCH}": Contestant(baseline, BATCH, greedy_only=True),
         f"ngram_batch{BATCH}": Contestant(own(_ngram(tuned[f"ngram_batch{BATCH}"])), BATCH, greedy_only=True),
     }
+    if twice := sorted(others.keys() & contestants.keys()):
+        raise UserError(
+            f"key 'methods': the bench has a contestant '{twice[0]}' of its own; give the method another name."
+        )
+    return contestants | {name: Contestant(own(method)) for name, method in others.items()}
 
 
 def _ngram(choice: tune.Choice) -> MethodConfig:

@@ -46,10 +46,12 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _ratios(repeats: list[dict[str, Pass]]) -> dict[str, dict[str, float]]:
-    """Of the pairs that were both in this mode."""
+    """Of the pairs that were both in this mode; a method that the recipe adds is compared with plain decoding."""
+    known = {name for pair in RATIOS.values() for name in pair}
+    added = {f"{name}_vs_ar": (name, "ar") for name in repeats[0] if name not in known}
     return {
         name: _spread([one[a].rate / one[b].rate for one in repeats])
-        for name, (a, b) in RATIOS.items()
+        for name, (a, b) in (RATIOS | added).items()
         if a in repeats[0] and b in repeats[0]
     }
 

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from toolkit import hub, prune
 from toolkit.engine.types import Sampling
+from toolkit.export.whole import load_whole
 from toolkit.hub import ModelConfig
 
 
@@ -29,7 +30,7 @@ class Transformers:
     def load(target: ModelConfig, draft: ModelConfig, window: int) -> "Transformers":
         model, _ = hub.load_hf(target)
         if draft.name != hub.TARGET:
-            small, _ = hub.load_hf(draft, target)
+            small, _, _ = load_whole(draft, target)  # generate's assistant must say all of the target's tokens
         elif draft.draft_from is not None:
             small = prune.pruned(model, draft.draft_from.layers, target.name)
         else:

@@ -82,6 +82,7 @@ def with_artifacts(recipe: EvalRecipe, where: Path | str) -> EvalRecipe:
         slots = ", ".join(manifest.provides)
         ways = {
             "draft": f"a draft goes into a method: proposer: {{type: draft_model, model: {name}}}",
+            "proposer": f"a head goes into a method: proposer: {{type: {manifest.kind}, head: {name}}}",
             "target": f"a whole model is named itself: target: {name}",
         }
         how = "; ".join(ways[slot] for slot in manifest.provides if slot in ways)
