@@ -22,8 +22,10 @@ ARTIFACTS := \
   smollm2-cot-draft:30:cot \
   smollm2-cod:30:cod \
   smollm2-cod-draft:20:cod \
-  smollm2-eagle3:60:answers_gsm8k,eagle3 \
-  smollm2-cot-eagle3:60:answers_steps,cot_eagle3
+  smollm2-eagle3:80:answers_gsm8k,eagle3 \
+  smollm2-distilled:60:answers_gsm8k,distill_math \
+  smollm2-cot-eagle3:40:answers_steps,cot_eagle3 \
+  smollm2-cot-distilled:40:answers_steps,cot_distill
 
 .PHONY: help setup vllm-env test-vllm demo artifacts test test-slow test-real exact smoke check format bench gpu clean
 
@@ -131,6 +133,10 @@ smoke: $(STAMP)  ## evals, a training chain and the bench on a tiny random model
 	done; \
 	echo "== training chain"; rm -rf checkpoints/smoke* checkpoints/.runs/smoke* results/answers/smoke*; \
 	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/cot_cod.py recipes/train/smoke/chain.yaml; \
+	echo "== drafts"; rm -rf checkpoints/smoke-* checkpoints/.runs/smoke-* results/answers/smoke-plain*; \
+	for step in collect:answers eagle3:eagle3 distill:distill; do \
+	  $(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/$${step%:*}.py recipes/train/smoke/$${step#*:}.yaml; \
+	done; \
 	echo "== bench"; \
 	$(BIN)/python -m eval.bench recipes/eval/bench.yaml $(SMOKE) 'task={type: gsm_symbolic, limit: 10}' \
 	  prompts=8 tuning=2 repeats=1 max_new_tokens=8 curve_rounds=1 out=results/smoke-bench.json

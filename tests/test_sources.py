@@ -103,6 +103,8 @@ def test_a_partial_download_is_no_model(tmp_path):
     )
     (directory / "1.safetensors").write_bytes(b"")
     assert not sources.is_complete(directory)
+    with pytest.raises(UserError, match=r"no 2.safetensors \(1 of its weight files are missing\)"):
+        sources.resolve(str(directory))
     (directory / "2.safetensors").write_bytes(b"")
     assert sources.is_complete(directory)
 

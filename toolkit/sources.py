@@ -88,6 +88,12 @@ def resolve(name: str, revision: str | None = None) -> Source:
     path = Path(name).expanduser()
     if is_complete(path):
         return Source(path, "path")
+    if (path / "config.json").is_file():
+        missing = [weights.name for weights in _weights(path) if not weights.is_file()]
+        raise UserError(
+            f"model '{name}': {path} has a config.json, but no {missing[0]} ({len(missing)} of its weight files are "
+            "missing). Copy or download the directory again."
+        )
     if name.startswith((".", "/", "~")):
         raise UserError(
             f"model '{name}': no model at this path. Expected a directory with config.json and safetensors weights."

@@ -20,6 +20,7 @@ def _recipe(out: Path) -> bench.BenchRecipe:
         target=ModelConfig("tiny-random:llama"),
         task={"type": "gsm_symbolic", "limit": 10},
         draft=ModelConfig("target", draft_from=DraftFrom([0])),
+        methods=["entropy_stop"],
         prompts=8,
         tuning=2,
         max_new_tokens=12,
@@ -41,6 +42,7 @@ def test_ratios_are_rates_of_the_right_pairs(tmp_path: Path) -> None:
         assert rates[a]["min"] / rates[b]["max"] <= spread["max"] and spread["min"] <= rates[a]["max"] / rates[b]["min"]
     # The same greedy texts on every side: a faster side that stops earlier would not be faster.
     assert set(result["texts_equal_to_ours_ar"].values()) == {1.0}
+    assert "entropy_stop_vs_ar" in result["ratios"]
     assert not (tmp_path / "bench.partial.json").exists()
 
 

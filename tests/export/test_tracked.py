@@ -17,7 +17,7 @@ from toolkit.tasks import steps
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 SAMPLING = Sampling(max_new_tokens=48)
 STYLES = ("cot", "cod")
-LORAS = ("smollm2-cot", "smollm2-cod", "smollm2-cot-draft", "smollm2-cod-draft")
+LORAS = ("smollm2-cot", "smollm2-cod", "smollm2-cod-draft", "smollm2-cot-distilled")
 HEADS = ("smollm2-eagle3", "smollm2-cot-eagle3")
 TRACKED = (*LORAS, *HEADS)
 TOGETHER = 60e6  # bytes

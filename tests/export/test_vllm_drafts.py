@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.export.engines import BASE, CHECKPOINTS, acceptance_length, check, check_counters, decode, missing
-from toolkit import artifact, methods
+from toolkit import artifact, methods, trim
 from toolkit.backends import vllm
 from toolkit.engine.types import Request, Sampling
 from toolkit.export import standalone
@@ -26,7 +26,8 @@ FEWEST = 6  # prompts whose text is longer
 DRAFTS = [
     directory.name
     for directory in sorted(CHECKPOINTS.glob("smollm2-*"))
-    if (directory / artifact.MANIFEST).is_file() and artifact.read(directory).kind in ("eagle3", "delta")
+    if (directory / artifact.MANIFEST).is_file()
+    and (artifact.read(directory).kind in ("eagle3", "delta") or (directory / trim.FILE).is_file())
 ]
 
 pytestmark = [

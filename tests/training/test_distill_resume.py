@@ -42,3 +42,13 @@ def test_two_processes_train_the_same_draft(adapted, answers, tmp_path):
     assert (alone.training()["world_size"], shared.training()["world_size"]) == (1, 2)
     assert furthest(alone.weights(), shared.weights()) < CLOSE
     assert alone.training()["untrained"] == shared.training()["untrained"]
+
+
+def test_two_processes_killed_and_resumed(adapted, answers, distilled, tmp_path):
+    killed = Distilling(tmp_path, adapted, answers)
+    kill_when(killed.start("train.batch=4", processes=2), killed.checkpoints)
+    reached = killed.checkpoints()[-1]
+    assert 0 < reached < STEPS and not killed.out.exists()
+    assert killed.run("train.batch=4") == 2  # one process would take half as many texts a step
+    assert f"going on from step {reached} of {STEPS}" in killed.launch("train.batch=4", processes=2)
+    assert killed.training()["best"]["tau"] == pytest.approx(distilled.training()["best"]["tau"], rel=0.05)

@@ -159,6 +159,7 @@ REFUSED = {
     "steps": (["unroll.steps=0"], "unroll.steps", "1 to 16"),
     "loss": (["loss={mix: {kl: 1.0}}"], "loss", "forward_kl"),
     "not a number": (["train.lr=1e30", "train.clip=1e30"], "the loss is", "lower train.lr"),
+    "few texts": (["train.batch=500"], "texts to train on", "train.batch x train.accumulate x processes"),
     "another target": (["target=tiny-random:llama"], "data.answers", "another target"),
     "no answers": (["data.answers=[missing.jsonl]"], "missing.jsonl", "train/collect.py"),
     "budget": (["features={keep: true, budget_gb: 0.000001}"], "features.budget_gb", "features.keep=false"),
@@ -176,6 +177,27 @@ def test_refusals(name, adapted, answers, tmp_path, capsys, monkeypatch):
     message = capsys.readouterr().err
     assert all(part in message for part in said), message
     assert not made.out.exists()
+
+
+def test_a_gradient_that_is_no_number_leaves_no_checkpoint(adapted, answers, tmp_path, capsys, monkeypatch):
+    """The loss is still a number, the update would not be."""
+    made = Heading(tmp_path, adapted, answers)
+    real = Eagle3Learner.forward
+
+    def poisoned(learner, texts):
+        loss, metrics = real(learner, texts)
+        weight = learner.head.fc.weight
+        return loss + _steep(weight), metrics
+
+    monkeypatch.setattr(Eagle3Learner, "forward", poisoned)
+    assert made.run("train.eval_every=1") == 2
+    assert "the norm of the gradient is" in capsys.readouterr().err
+    assert not made.checkpoints() and not made.out.exists()
+
+
+def _steep(weight):
+    """0, with an infinite slope."""
+    return (weight - weight.detach()).clamp(min=0).sqrt().sum()
 
 
 def test_damaged_states_are_named(adapted, answers, tmp_path, capsys):

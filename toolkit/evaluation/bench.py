@@ -17,10 +17,11 @@ from typing import Any
 import torch
 
 from toolkit import config, methods
+from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
 from toolkit.evaluation import costs, system, tune
-from toolkit.evaluation.bench_result import BATCH, figures, show
+from toolkit.evaluation.bench_result import BATCH, RATIOS, figures, show
 from toolkit.evaluation.bench_state import Pass, State, identity, load, save
 from toolkit.evaluation.peers import Transformers
 from toolkit.evaluation.progress import Bar
@@ -105,13 +106,14 @@ def run(recipe: BenchRecipe) -> dict[str, Any]:
     peer = Transformers.load(recipe.target, recipe.draft, recipe.window)
     Path(recipe.out).parent.mkdir(parents=True, exist_ok=True)
     partial = Path(recipe.out).with_suffix(".partial.json")
-    whose = identity(recipe, system.metadata())
+    drafters = _drafters(recipe, models)  # loaded first: weights that change make another bench
+    whose = identity(recipe, system.metadata(), models.provenance)
     state = load(partial, whose)
     if state is None:
         curve = _curves(recipe, models, peer)
         state = State(curve, _tune(recipe, models, others, curve))
     peer.lookup = state.tuned["prompt_lookup"].k
-    contestants = _contestants(recipe, models, peer, state.tuned)
+    contestants = _contestants(models, peer, drafters, state.tuned)
     modes = {
         "greedy": (timed, Sampling(max_new_tokens=recipe.max_new_tokens)),
         "sampled": (timed[: recipe.sampled_prompts], Sampling(1.0, max_new_tokens=recipe.max_new_tokens)),
@@ -127,7 +129,6 @@ def run(recipe: BenchRecipe) -> dict[str, Any]:
     result = {
         **whose,
         "repeats": len(state.repeats),
-        "models": models.provenance,
         **figures(state),
         "peer_settings": {**settings, "everything_else": "defaults of transformers"},
     }
@@ -167,11 +168,24 @@ def _tune(
     }
 
 
+def _drafters(recipe: BenchRecipe, models: Models) -> dict[str, SpecDecoder]:
+    """The recipe's draft as `draft`, and its further methods by name."""
+    model = {key: value for key, value in dataclasses.asdict(recipe.draft).items() if value is not None}
+    draft = {
+        "name": "draft",
+        "proposer": {"type": "draft_model", "model": model},
+        "length": {"type": "fixed", "k": recipe.window},
+    }
+    chosen = [methods.resolve(one, RECIPE) for one in (draft, *recipe.methods)]
+    if twice := sorted({method.name for method in chosen[1:]} & {name for pair in RATIOS.values() for name in pair}):
+        raise UserError(f"key 'methods': the bench has a '{twice[0]}' of its own; give the method another name.")
+    return {method.name: methods.decoder(method, models) for method in chosen}
+
+
 def _contestants(
-    recipe: BenchRecipe, models: Models, peer: Transformers, tuned: dict[str, tune.Choice]
+    models: Models, peer: Transformers, drafters: dict[str, SpecDecoder], tuned: dict[str, tune.Choice]
 ) -> dict[str, Contestant]:
-    def own(method: MethodConfig) -> Decode:
-        decoder = methods.decoder(method, models)
+    def own(decoder: SpecDecoder) -> Decode:
         return lambda prompts, sampling: [
             generation.tokens
             for generation in decoder.generate([Request(p.request_id, p.tokens) for p in prompts], sampling)
@@ -180,31 +194,20 @@ def _contestants(
     def theirs(generate: Callable[[tuple[int, ...], Sampling], list[int]]) -> Decode:
         return lambda prompts, sampling: [generate(prompt.tokens, sampling) for prompt in prompts]
 
-    baseline = own(methods.resolve("baseline", RECIPE))
-    draft = MethodConfig(
-        "draft",
-        proposer={
-            "type": "draft_model",
-            "model": {k: v for k, v in dataclasses.asdict(recipe.draft).items() if v is not None},
-        },
-        length={"type": "fixed", "k": recipe.window},
-    )
-    others = {method.name: method for method in (methods.resolve(one, RECIPE) for one in recipe.methods)}
-    contestants = {
+    def ngram(name: str) -> Decode:
+        return own(methods.decoder(_ngram(tuned[name]), models))
+
+    baseline = own(methods.decoder(methods.resolve("baseline", RECIPE), models))
+    return {
         "ar": Contestant(baseline),
         "generate": Contestant(theirs(peer.plain)),
-        "ngram": Contestant(own(_ngram(tuned["ngram"]))),
+        "ngram": Contestant(ngram("ngram")),
         "prompt_lookup": Contestant(theirs(peer.prompt_lookup)),
-        "draft": Contestant(own(methods.resolve(dataclasses.asdict(draft), RECIPE))),
         "assisted": Contestant(theirs(peer.assisted)),
+        **{name: Contestant(own(decoder)) for name, decoder in drafters.items()},
         f"ar_batch{BATCH}": Contestant(baseline, BATCH, greedy_only=True),
-        f"ngram_batch{BATCH}": Contestant(own(_ngram(tuned[f"ngram_batch{BATCH}"])), BATCH, greedy_only=True),
+        f"ngram_batch{BATCH}": Contestant(ngram(f"ngram_batch{BATCH}"), BATCH, greedy_only=True),
     }
-    if twice := sorted(others.keys() & contestants.keys()):
-        raise UserError(
-            f"key 'methods': the bench has a contestant '{twice[0]}' of its own; give the method another name."
-        )
-    return contestants | {name: Contestant(own(method)) for name, method in others.items()}
 
 
 def _ngram(choice: tune.Choice) -> MethodConfig:

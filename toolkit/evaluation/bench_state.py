@@ -32,13 +32,13 @@ class State:
     repeats: list[dict[str, dict[str, Pass]]] = field(default_factory=list)  # of mode -> contestant -> pass
 
 
-def identity(recipe: object, system: dict[str, Any]) -> dict[str, Any]:
-    """Repeats are pooled only where this is equal: the recipe, the machine, the versions of everything.
+def identity(recipe: object, system: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
+    """Repeats are pooled only where this is equal: the recipe, the machine, the versions of everything, the weights.
 
     How many repeats there are to be is no part of it: a bench may be extended.
     """
     pooled = {key: value for key, value in asdict(recipe).items() if key not in ("repeats", "out")}
-    return json.loads(json.dumps({"recipe": pooled, "system": system}))
+    return json.loads(json.dumps({"recipe": pooled, "system": system, "models": models}))
 
 
 def save(path: Path, whose: dict[str, Any], state: State) -> None:

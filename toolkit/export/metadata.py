@@ -140,7 +140,9 @@ def _results(manifest: Manifest) -> list[EvalResult]:
 
 
 def _trained_on(manifest: Manifest) -> list[str]:
-    return [source["type"] for source in manifest.data.get("sources", [])]
+    """The tasks whose prompts it has seen: named by a source itself, or asked to collect the answers in its file."""
+    sources = manifest.data.get("sources", [])
+    return [task for source in sources for task in source.get("tasks", [source["type"]] if "type" in source else [])]
 
 
 def _listed(value: Any) -> list[Any]:

@@ -34,7 +34,7 @@ class Eagle3Config:
 
 
 def aux_layers(n_layers: int) -> tuple[int, int, int]:
-    """A low, a middle and a high layer of the target, as EAGLE-3 chooses them. Needs 6 layers to be three."""
+    """A low, a middle and a high layer of the target, as EAGLE-3 chooses them (three from 7 layers on)."""
     return 2, n_layers // 2, n_layers - 3
 
 

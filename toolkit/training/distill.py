@@ -61,7 +61,7 @@ def load(path: Path | str, overrides: list[str]) -> DistillRecipe:
     plain, policy, lora = recipe.loss == LossConfig(LM), recipe.on_policy, recipe.lora
     if not plain:
         losses.check(recipe.loss, f"{path}: key 'loss")
-    whole = recipe.student == ModelConfig(TARGET)
+    whole, weights = recipe.student == ModelConfig(TARGET), recipe.loss.weights
     rules = [  # key, value, whether it will do, what was expected
         ("student", recipe.student.name, not whole or lora, "draft_from with it, a smaller model, or a lora"),
         ("student.quant", recipe.student.quant, recipe.student.quant == "none", "none: it is trained"),
@@ -69,6 +69,12 @@ def load(path: Path | str, overrides: list[str]) -> DistillRecipe:
         ("documents", recipe.documents, (recipe.documents is not None) == plain, f"some with `loss: {LM}`, else none"),
         ("on_policy.share", policy.share, 0 <= policy.share <= 1, "a share from 0 to 1"),
         ("on_policy.share", policy.share, not (plain and policy.share), f"0 with `loss: {LM}`"),
+        (
+            "loss",
+            sorted(weights),
+            "ce" not in weights or not policy.share,
+            "no ce on policy: its own words are no target",
+        ),
         ("on_policy.temperature", policy.temperature, policy.temperature > 0, "above 0"),
         ("lora", lora, lora is None or (lora.rank >= 1 and lora.alpha > 0), "rank 1 or more, alpha above 0"),
         ("frozen", recipe.frozen, not (lora and recipe.frozen), "none: with a lora all else is frozen anyway"),
@@ -77,6 +83,8 @@ def load(path: Path | str, overrides: list[str]) -> DistillRecipe:
     for key, value, right, expected in rules:
         if not right:
             raise UserError(f"{path}: key '{key}' is {value!r}; expected {expected}.")
+    if recipe.documents:
+        documents.check(recipe.documents, path)
     return dataclasses.replace(recipe, out=recipe.out or f"checkpoints/{Path(path).stem}")
 
 

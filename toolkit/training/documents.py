@@ -34,6 +34,19 @@ class DocumentsConfig:
     valid_limit: int = 64  # documents measured at most
 
 
+def check(settings: DocumentsConfig, where: Path | str) -> None:
+    """Refuse values that cannot be meant. UserError names the key."""
+    rules = [
+        ("limit", settings.limit, settings.limit >= 2, "2 or more"),
+        ("max_length", settings.max_length, settings.max_length >= 8, "8 or more"),
+        ("valid", settings.valid, 0 < settings.valid < 1, "a share between 0 and 1"),
+        ("valid_limit", settings.valid_limit, settings.valid_limit >= 1, "1 or more"),
+    ]
+    for key, value, right, expected in rules:
+        if not right:
+            raise UserError(f"{where}: key 'documents.{key}' is {value!r}; expected {expected}.")
+
+
 @dataclass(frozen=True)
 class Packed(Text):
     """A row of several documents."""

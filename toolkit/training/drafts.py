@@ -83,18 +83,19 @@ def run(
     fit.refuse_sharding(accelerator)
     if logger:
         accelerator.init_trackers("draftsmith", config={"recipe": str(where)})
-    bound = binds or {"target": identify(recipe.target)}
-    loaded = read() if read else texts.load(recipe.data, bound["target"], where)
-    described = loaded.describe()
+    _check_device(recipe.target, accelerator, where)
+    with state.main_process_first():  # a model that has to be fetched or converted is so once
+        bound = binds or {"target": identify(recipe.target)}
+        loaded = read() if read else texts.load(recipe.data, bound["target"], where)
+        described = loaded.describe()
+        identity = {"recipe": asdict(recipe), "data": described["fingerprint"], "on": bound}
+        work = rundir.open_run(out, identity | {"processes": state.num_processes}, where)
+        teacher = features.teacher(processes.placed(recipe.target, None), recipe.features)
     _say(
         state.is_main_process,
         f"{len(loaded.train)} texts ({described['tokens']} tokens, {described['answer_tokens']} of them answers), "
         f"{len(loaded.valid)} held out; dropped: {described['dropped'] or 'none'}; {state.num_processes} process(es)",
     )
-    identity = {"recipe": asdict(recipe), "data": described["fingerprint"], "on": bound}
-    work = rundir.open_run(out, identity, where)
-    with state.main_process_first():  # a model that has to be fetched or converted is so once
-        teacher = features.teacher(processes.placed(recipe.target, None), recipe.features)
     torch.manual_seed(recipe.train.seed)  # every process begins with the same weights
     draft = build(teacher, loaded)
     with rundir.alone(work, state.is_main_process):
@@ -128,6 +129,15 @@ def _finish(
     )
     prompts = [text.prompt for text in loaded.valid]
     return finish.place(manifest, Path(recipe.out), draft.write, prompts)
+
+
+def _check_device(target: ModelConfig, accelerator: Accelerator, where: Path | str) -> None:
+    """The teacher has to be where this process trains."""
+    given = target.device
+    if given != "auto" and torch.device(given).type != accelerator.device.type:
+        raise UserError(
+            f"{where}: key 'target.device' is '{given}'; this process trains on {accelerator.device}. Set it to auto."
+        )
 
 
 def check(recipe: DraftRecipe, where: Path | str) -> None:

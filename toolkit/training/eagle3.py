@@ -118,7 +118,8 @@ class Eagle3Learner(nn.Module):
         place = torch.cat([torch.arange(len(one.prompt) - 1, len(one.tokens) - 1) for one in texts])
         device = self._teacher.device
         rows = tokens(texts, device)
-        return _Batch(rows, [states[k] for k in layers[:3]], states[layers[3]], text.to(device), place.to(device))
+        fused = [states[layer].to(self.head.fc.weight.dtype) for layer in layers[:3]]
+        return _Batch(rows, fused, states[layers[3]], text.to(device), place.to(device))
 
     def _steps(self, batch: _Batch) -> list[tuple[Tensor, Tensor]]:
         """A step -> the head's states that predict each token [N, H], and which of them there are ([N] bool).
@@ -128,7 +129,7 @@ class Eagle3Learner(nn.Module):
         rows, attend = batch.rows, Unrolled()
         count = rows.shape[1] - 1  # origins: each needs a next token
         every = torch.arange(count, device=rows.device).expand(len(rows), -1)  # [B, n]
-        embeds = self._teacher.embed(rows)  # [B, L, H]
+        embeds = self._teacher.embed(rows).to(self.head.fc.weight.dtype)  # [B, L, H]
         hidden = self.head(embeds[:, 1:], self.head.fuse([s[:, :-1] for s in batch.states]), every, attend)
         found = [(hidden[batch.text, (batch.place - 1).clamp(min=0)], batch.place >= 1)]
         # Origins first[b] .. first[b]+A-1 of row b. Token place+1 is predicted at step s from origin place-1-s.

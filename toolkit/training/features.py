@@ -28,6 +28,7 @@ from toolkit.loading import identify
 from toolkit.training.texts import Text
 
 _BATCH_TOKENS = 4096  # of a forward that fills the store
+_PLAIN = ModelConfig("target")
 
 
 @dataclass
@@ -121,7 +122,11 @@ class Store:
     """Kept states of one target: DIRECTORY/<target>/<layer>/<text>.safetensors, in the target's own dtype."""
 
     def __init__(self, settings: FeaturesConfig, target: ModelConfig, teacher: Teacher) -> None:
-        identity = json.dumps(identify(target) | {"dtype": str(teacher.runner.dtype)}, sort_keys=True)
+        # A quantised or pruned target is another one, which its identity does not say
+        made = {"dtype": str(teacher.runner.dtype)} | {
+            key: str(value) for key in ("quant", "draft_from") if (value := vars(target)[key]) != vars(_PLAIN)[key]
+        }
+        identity = json.dumps(identify(target) | made, sort_keys=True)
         self.directory = Path(settings.directory) / hashlib.sha256(identity.encode()).hexdigest()[:16]
         self._teacher, self._budget = teacher, settings.budget_gb
 

@@ -88,6 +88,11 @@ def fit(learner: nn.Module, texts: Texts, settings: FitConfig, work: Path, accel
     """
     refuse_sharding(accelerator)
     plan = Plan(len(texts.train), settings, accelerator.num_processes)
+    if len(texts.train) < plan.size:
+        raise UserError(
+            f"{len(texts.train)} texts to train on, and a step takes {plan.size} (train.batch x train.accumulate x "
+            "processes): lower them, or collect more answers."
+        )
     trained = {name: p for name, p in learner.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(
         trained.values(), lr=settings.lr, betas=tuple(settings.betas), weight_decay=settings.weight_decay
@@ -134,7 +139,7 @@ class Plan:
 
     def __init__(self, texts: int, settings: FitConfig, processes: int) -> None:
         self.size = settings.batch * settings.accumulate * processes  # texts a step, over all processes
-        self.per_epoch = max(1, texts // self.size)
+        self.per_epoch = max(1, texts // self.size)  # what is left over waits for another epoch's shuffle
         self.steps = max(1, round(settings.epochs * self.per_epoch))
         self._texts, self._settings = texts, settings
         self._epochs: dict[int, list[list[int]]] = {}
@@ -154,9 +159,9 @@ class Plan:
         for start in range(0, len(order), bucket):
             near = sorted(order[start : start + bucket], key=lambda i: lengths[i])
             batches += [near[at : at + self.size] for at in range(0, len(near), self.size)]
-        rng.shuffle(batches)
         whole = [batch for batch in batches if len(batch) == self.size]
-        return whole or batches
+        rng.shuffle(whole)
+        return whole
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -196,12 +201,14 @@ def _step(
     means = (accelerator.reduce(torch.stack([sums[name] for name in sorted(sums)]), "sum") / count).tolist()
     figures = dict(zip(sorted(sums), means, strict=True))
     loss = figures.pop("loss")
-    if not math.isfinite(loss):
+    norm = float(accelerator.clip_grad_norm_(model.parameters(), settings.clip))
+    if not (math.isfinite(loss) and math.isfinite(norm)):  # before the step: weights and checkpoints stay numbers
+        what = "loss" if not math.isfinite(loss) else "norm of the gradient"
         raise UserError(
-            f"the loss is {loss} at step {progress.step + 1}, on the texts {', '.join(text.key for text in texts[:4])} "
-            "and others. The last checkpoint is intact: lower train.lr or train.clip and set out=DIR for another run."
+            f"the {what} is {norm if math.isfinite(loss) else loss} at step {progress.step + 1}, on the texts "
+            f"{', '.join(text.key for text in texts[:4])} and others. Earlier checkpoints are intact: lower train.lr "
+            "or train.clip and set out=DIR for another run."
         )
-    accelerator.clip_grad_norm_(model.parameters(), settings.clip)
     optimizer.step()
     return loss, figures
 
@@ -241,6 +248,11 @@ def _save(work: Path, trained: dict[str, Tensor], optimizer: torch.optim.Optimiz
         if (state := optimizer.state.get(parameter))
         for kind in ("exp_avg", "exp_avg_sq", "step")
     }
+    if not all(parameter.isfinite().all() for parameter in trained.values()):
+        raise UserError(
+            f"weights are no numbers any more after step {progress.step}. Earlier checkpoints are intact: lower "
+            "train.lr and set out=DIR for another run."
+        )
     with artifact.writing(work):
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in trained.items()}, beside / _WEIGHTS)
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in moments.items()}, beside / _MOMENTS)
@@ -268,6 +280,8 @@ def _resume(work: Path, trained: dict[str, nn.Parameter], optimizer: torch.optim
     weights, moments = load_file(last / _WEIGHTS), load_file(last / _MOMENTS)
     for name, parameter in trained.items():
         parameter.copy_(weights[name])
+        if f"step.{name}" not in moments:  # no gradient has ever reached it
+            continue
         optimizer.state[parameter] = {
             kind: moments[f"{kind}.{name}"].to("cpu" if kind == "step" else parameter.device)
             for kind in ("exp_avg", "exp_avg_sq", "step")

@@ -108,17 +108,25 @@ def head_config(target: Any, settings: HeadConfig, width: int, where: Path | str
             f"layers 0 to {target.num_hidden_layers - 1}."
         )
     known = target.to_dict()
+    wide = settings.intermediate_size or known.get("intermediate_size")
+    if wide is None:
+        raise UserError(
+            f"{where}: key 'head.intermediate_size': the target's config ({target.model_type}) has none to take over; "
+            "give a number, four times its hidden size for instance."
+        )
+    rope = known.get("rope_parameters") or {"rope_type": "default", "rope_theta": 10000.0}
+    rope = rope.get("full_attention", rope)  # where layers of different attention have their own
     layer = LlamaConfig(
         vocab_size=target.vocab_size,
         hidden_size=target.hidden_size,
-        intermediate_size=settings.intermediate_size or target.intermediate_size,
+        intermediate_size=wide,
         num_hidden_layers=1,
         num_attention_heads=target.num_attention_heads,
         num_key_value_heads=known.get("num_key_value_heads") or target.num_attention_heads,
         head_dim=known.get("head_dim") or target.hidden_size // target.num_attention_heads,
         rms_norm_eps=known.get("rms_norm_eps", 1e-6),
         max_position_embeddings=target.max_position_embeddings,
-        rope_parameters=known.get("rope_parameters") or {"rope_type": "default", "rope_theta": 10000.0},
+        rope_parameters=rope,
         tie_word_embeddings=False,
     )
     return Eagle3Config(layer, min(settings.draft_vocab, width), layers, settings.norm_before_residual)
@@ -126,9 +134,17 @@ def head_config(target: Any, settings: HeadConfig, width: int, where: Path | str
 
 @torch.no_grad()
 def _from_target(head: Eagle3, teacher: Teacher, vocabulary: Vocabulary, where: Path | str) -> None:
-    """The target's last layer reads the hidden half of the input; the embedding's half begins near zero."""
+    """The target's last layer reads the hidden half of the input; the embedding's half begins near zero.
+
+    Biases and norms of queries and keys have no place in the head and are left out.
+    """
     layer, width = head.layers[0], head.config.layer.hidden_size
     last = f"layers.{teacher.runner.n_layers - 1}"
+    if teacher.runner.model.config.get_text_config().model_type.startswith("gemma"):
+        raise UserError(
+            f"{where}: key 'head.init': norms of Gemma scale by 1 + weight, those of the head by weight, so it cannot "
+            "begin from this target. Set head.init=random."
+        )
 
     def weight(name: str, shape: Sequence[int]) -> Tensor:
         found = teacher.weights.get(name)

@@ -40,7 +40,7 @@ def eagle3(argv: list[str]) -> int:
 def _eagle3(path: str, overrides: list[str]) -> None:
     from toolkit.training import heads, recipe
 
-    heads.run(heads.load(path, overrides), recipe.command(path, overrides))
+    heads.run(heads.load(path, overrides), recipe.command(path, overrides, "train/eagle3.py"))
 
 
 def distill(argv: list[str]) -> int:
@@ -51,7 +51,7 @@ def distill(argv: list[str]) -> int:
 def _distill(path: str, overrides: list[str]) -> None:
     from toolkit.training import distill, recipe
 
-    distill.run(distill.load(path, overrides), recipe.command(path, overrides))
+    distill.run(distill.load(path, overrides), recipe.command(path, overrides, "train/distill.py"))
 
 
 def collect(argv: list[str]) -> int:

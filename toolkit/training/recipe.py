@@ -81,12 +81,12 @@ def load(path: Path | str, overrides: list[str]) -> LoraRecipe:
     return dataclasses.replace(recipe, out=recipe.out or f"checkpoints/{Path(path).stem}")
 
 
-def command(path: Path | str, overrides: list[str]) -> dict[str, Any]:
+def command(path: Path | str, overrides: list[str], program: str = "train/lora.py") -> dict[str, Any]:
     """How to run this again, for a manifest: a recipe's first line is the command that runs it."""
     first = config.find_recipe(path).read_text(encoding="utf-8").partition("\n")[0]
     said = first.removeprefix("#").strip()
-    program = said if first.startswith("# accelerate launch") else f"accelerate launch train/lora.py {path}"
-    return {"path": str(path), "overrides": overrides, "command": " ".join([program, *map(shlex.quote, overrides)])}
+    started = said if first.startswith("# accelerate launch") else f"accelerate launch {program} {path}"
+    return {"path": str(path), "overrides": overrides, "command": " ".join([started, *map(shlex.quote, overrides)])}
 
 
 def check(recipe: LoraRecipe, where: Path | str) -> None:

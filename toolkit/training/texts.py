@@ -82,7 +82,8 @@ def load(settings: TextsConfig, target: Identity, where: Path | str) -> Texts:
         decoded = _identity(path, target, where)
         texts, lost = _read(path, settings, greedy=decoded["temperature"] == 0)
         dropped.update(lost)
-        sources.append({"answers": name, "texts": len(texts)} | decoded)
+        asked = sorted({text.key.partition("/")[0] for text in texts})
+        sources.append({"answers": name, "texts": len(texts), "tasks": asked} | decoded)
         for text in texts:
             (valid if held_out(text.key, settings.valid) else train).append(text)
     if not train or not valid:
