@@ -22,10 +22,10 @@ ARTIFACTS := \
   smollm2-cot-draft:30:cot \
   smollm2-cod:30:cod \
   smollm2-cod-draft:20:cod \
-  smollm2-eagle3:80:answers_gsm8k,eagle3 \
-  smollm2-distilled:60:answers_gsm8k,distill_math \
-  smollm2-cot-eagle3:40:answers_steps,cot_eagle3 \
-  smollm2-cot-distilled:40:answers_steps,cot_distill
+  smollm2-eagle3:90:answers_gsm8k,eagle3 \
+  smollm2-distilled:25:answers_gsm8k,distill_math \
+  smollm2-cot-eagle3:30:answers_steps,cot_eagle3 \
+  smollm2-cot-distilled:10:answers_steps,cot_distill
 
 .PHONY: help setup vllm-env test-vllm demo artifacts test test-slow test-real exact smoke check format bench gpu clean
 
