@@ -18,7 +18,10 @@ def models():
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """What a named method cannot name for every target: changes to its pieces."""
-    return {"eagle3": {"proposer": {"head": eagle_head(tmp_path_factory.mktemp("head"))[0]}}}
+    return {
+        "eagle3": {"proposer": {"head": eagle_head(tmp_path_factory.mktemp("head"))[0]}},
+        "distilled": {"proposer": {"model": {"name": "target", "draft_from": {"layers": [0]}}}},
+    }
 
 
 @pytest.fixture(scope="module")

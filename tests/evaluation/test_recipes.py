@@ -11,6 +11,10 @@ from toolkit.evaluation.run import main
 
 RECIPES = [path for path in sorted(recipes_dir().glob("eval/*.yaml")) if "-m eval recipes/" in path.read_text()]
 SMALL = ["target=tiny-random:llama", "task.limit=3", "task.shots=0", "sampling.max_new_tokens=8", "speed.prompts=2"]
+OF_ANOTHER_MODEL = {  # their drafts were trained for the real one
+    "drafts_gsm8k": ["methods=[ngram]"],
+    "drafts_steps": ["methods=[ngram]", "use=[]"],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +29,22 @@ def gsm8k(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_it_runs(recipe: Path, tmp_path):
-    assert main([str(recipe), *SMALL, f"out={tmp_path / 'out'}"]) == 0
-    rows = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
+    assert main([str(recipe), *SMALL, *OF_ANOTHER_MODEL.get(recipe.stem, []), f"out={tmp_path / 'out'}"]) == 0
+    check(tmp_path / "out")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", OF_ANOTHER_MODEL)
+def test_trained_drafts_run(name, tmp_path):
+    if not Path("checkpoints/smollm2-distilled").is_dir():
+        pytest.skip("checkpoints/smollm2-distilled is not there: make artifacts trains it")
+    assert main([f"recipes/eval/{name}.yaml", *SMALL[1:2], *SMALL[3:], f"out={tmp_path / 'out'}"]) == 0
+    check(tmp_path / "out")
+
+
+def check(out: Path) -> None:
+    """Every row is there once, and none failed."""
+    rows = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
     assert {row["status"] for row in rows} == {"ok"}
     assert set(items(rows).values()) == {1}
     assert {row["set"] for row in rows} == {"quality", "speed"}
