@@ -66,6 +66,16 @@ def load(schema: type[T], path: Path | str | None, overrides: list[str]) -> T:
         raise UserError(f"{_origin(path, problem.key, overrides)}: {problem.what}") from None
 
 
+Rule = tuple[str, Any, Any, str]  # key, value, whether it will do (truthy), what was expected
+
+
+def require(where: Path | str, rules: Sequence[Rule]) -> None:
+    """Refuse values that cannot be meant: UserError names the recipe and the first key whose rule does not hold."""
+    for key, value, right, expected in rules:
+        if not right:
+            raise UserError(f"{where}: key '{key}' is {value!r}; expected {expected}.")
+
+
 def piece(role: str, node: Any, where: str) -> tuple[ModuleType, Any]:
     """The module and the config object that a piece node (`ngram` or `{type: ngram, max: 4}`) names."""
     if isinstance(node, str):

@@ -85,9 +85,7 @@ def _check(recipe: BenchRecipe, where: str) -> None:
         ("window", recipe.window, recipe.window >= 1, "1 or more"),
         ("curve_rounds", recipe.curve_rounds, recipe.curve_rounds >= 1, "1 or more"),
     ]
-    for key, value, right, expected in rules:
-        if not right:
-            raise UserError(f"{where}: key '{key}' is {value}; expected {expected}.")
+    config.require(where, rules)
 
 
 def run(recipe: BenchRecipe) -> dict[str, Any]:

@@ -139,6 +139,4 @@ def _check(recipe: EvalRecipe, where: Path | str) -> None:
             "null (torch's choice), or 1 or more",
         ),
     ]
-    for key, value, right, expected in rules:
-        if not right:
-            raise UserError(f"{where}: key '{key}' is {value!r}; expected {expected}.")
+    config.require(where, rules)

@@ -43,9 +43,8 @@ class Eagle3Head(Chain):
         self.start = np.zeros_like(batch.lengths)  # [B] the first position whose target states are still to be read
         self.unread: dict[int, Tensor] = target.hidden  # layer -> [B, n, H]: from `start` on
         width = self.head.config.layer.hidden_size
-        self.state = torch.zeros(
-            len(batch), width, dtype=self.target.dtype, device=batch.device
-        )  # at the last position
+        # [B, H] at the last position
+        self.state = torch.zeros(len(batch), width, dtype=self.target.dtype, device=batch.device)
         self._read(batch)
 
     def propose(self, batch: Batch, length: LengthPolicy) -> Draft:

@@ -16,7 +16,6 @@ import torch
 from toolkit import config, delta, hub
 from toolkit.binding import Identity
 from toolkit.engine.vocabulary import Vocabulary
-from toolkit.errors import UserError
 from toolkit.loading import TARGET, ModelConfig, identify, read_tokenizer
 from toolkit.training import documents, drafts, finish, losses, processes, texts, vocab
 from toolkit.training.distill_learner import DistillLearner, OnPolicyConfig
@@ -80,9 +79,7 @@ def load(path: Path | str, overrides: list[str]) -> DistillRecipe:
         ("frozen", recipe.frozen, not (lora and recipe.frozen), "none: with a lora all else is frozen anyway"),
         ("k", recipe.k, 1 <= recipe.k <= 32, "1 to 32"),
     ]
-    for key, value, right, expected in rules:
-        if not right:
-            raise UserError(f"{path}: key '{key}' is {value!r}; expected {expected}.")
+    config.require(path, rules)
     if recipe.documents:
         documents.check(recipe.documents, path)
     return dataclasses.replace(recipe, out=recipe.out or f"checkpoints/{Path(path).stem}")

@@ -59,9 +59,7 @@ def _load_and_run(path: str, overrides: list[str]) -> None:
         ("updates", recipe.updates, recipe.updates >= 1, "1 or more"),
         ("repeats", recipe.repeats, recipe.repeats >= 1, "1 or more"),
     ]
-    for key, value, right, expected in rules:
-        if not right:
-            raise UserError(f"{path}: key '{key}' is {value!r}; expected {expected}.")
+    config.require(path, rules)
     run(recipe, path)
 
 

@@ -92,7 +92,7 @@ def _places(texts: Sequence[Text]) -> tuple[Tensor, Tensor]:
         for text in texts
     ]
     row = [torch.full((len(of_row),), number) for number, of_row in enumerate(places)]
-    return torch.cat(row), torch.tensor([at for of_row in places for at in of_row])
+    return torch.cat(row), torch.tensor([at for of_row in places for at in of_row], dtype=torch.int64)
 
 
 def _positions(texts: Sequence[Text], length: int) -> Tensor:

@@ -14,6 +14,7 @@ from pathlib import Path
 from datasets import load_dataset
 from transformers import PreTrainedTokenizerBase
 
+from toolkit import config
 from toolkit.errors import UserError
 from toolkit.tasks._data import read_jsonl
 from toolkit.training.texts import Text, Texts, held_out
@@ -37,14 +38,12 @@ class DocumentsConfig:
 def check(settings: DocumentsConfig, where: Path | str) -> None:
     """Refuse values that cannot be meant. UserError names the key."""
     rules = [
-        ("limit", settings.limit, settings.limit >= 2, "2 or more"),
-        ("max_length", settings.max_length, settings.max_length >= 8, "8 or more"),
-        ("valid", settings.valid, 0 < settings.valid < 1, "a share between 0 and 1"),
-        ("valid_limit", settings.valid_limit, settings.valid_limit >= 1, "1 or more"),
+        ("documents.limit", settings.limit, settings.limit >= 2, "2 or more"),
+        ("documents.max_length", settings.max_length, settings.max_length >= 8, "8 or more"),
+        ("documents.valid", settings.valid, 0 < settings.valid < 1, "a share between 0 and 1"),
+        ("documents.valid_limit", settings.valid_limit, settings.valid_limit >= 1, "1 or more"),
     ]
-    for key, value, right, expected in rules:
-        if not right:
-            raise UserError(f"{where}: key 'documents.{key}' is {value!r}; expected {expected}.")
+    config.require(where, rules)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
 
-from toolkit import sources
+from toolkit import config, sources
 from toolkit.artifact import Manifest
 from toolkit.binding import Identity
 from toolkit.errors import UserError
@@ -22,7 +22,7 @@ from toolkit.loading import ModelConfig, identify
 from toolkit.training import features, finish, fit, processes, rundir, texts
 from toolkit.training.features import FeaturesConfig, Teacher
 from toolkit.training.fit import FitConfig
-from toolkit.training.recipe import LOGGERS, SCHEDULES
+from toolkit.training.recipe import run_rules
 from toolkit.training.texts import Texts, TextsConfig
 
 
@@ -144,23 +144,11 @@ def check(recipe: DraftRecipe, where: Path | str) -> None:
     """Refuse values that cannot be meant. UserError names the key."""
     data, train = recipe.data, recipe.train
     rules = [  # key, value, whether it will do, what was expected
-        ("data.max_length", data.max_length, data.max_length >= 8, "8 or more"),
-        ("data.valid", data.valid, 0 < data.valid < 1, "a share between 0 and 1: the best checkpoint is chosen by it"),
         ("data.valid_limit", data.valid_limit, data.valid_limit >= 1, "1 or more"),
-        ("train.epochs", train.epochs, train.epochs > 0, "above 0"),
-        ("train.lr", train.lr, train.lr > 0, "above 0"),
-        ("train.schedule", train.schedule, train.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
-        ("train.warmup", train.warmup, 0 <= train.warmup < 1, "a share from 0 to 1"),
-        ("train.batch", train.batch, train.batch >= 1, "1 or more"),
-        ("train.accumulate", train.accumulate, train.accumulate >= 1, "1 or more"),
         ("train.betas", train.betas, len(train.betas) == 2, "two numbers"),
         ("train.clip", train.clip, train.clip > 0, "above 0"),
-        ("train.eval_every", train.eval_every, train.eval_every >= 1, "1 or more"),
-        ("train.logger", train.logger, train.logger in LOGGERS, f"one of {', '.join(LOGGERS)}"),
     ]
-    for key, value, right, expected in rules:
-        if not right:
-            raise UserError(f"{where}: key '{key}' is {value!r}; expected {expected}.")
+    config.require(where, [*rules, *run_rules(data, train)])
 
 
 def _say(first: bool, message: str) -> None:

@@ -27,6 +27,7 @@ from toolkit.files import write_json
 from toolkit.training.texts import Text, Texts
 from toolkit.training.walk import Walk, total
 
+_WEIGHTS, _MOMENTS, _PROGRESS = "weights.safetensors", "optimizer.safetensors", "progress.json"
 _BUCKET = 16  # batches that are sorted by length together: little padding, and yet a shuffle
 
 
@@ -121,7 +122,7 @@ def fit(learner: nn.Module, texts: Texts, settings: FitConfig, work: Path, accel
             if accelerator.is_main_process:
                 _save(work, trained, optimizer, progress)
             accelerator.wait_for_everyone()
-    return Fitted(work / _name(progress.best_step) / "weights.safetensors", _figures(progress, accelerator))
+    return Fitted(work / _name(progress.best_step) / _WEIGHTS, _figures(progress, accelerator))
 
 
 def refuse_sharding(accelerator: Accelerator) -> None:
@@ -261,9 +262,6 @@ def _save(work: Path, trained: dict[str, Tensor], optimizer: torch.optim.Optimiz
     for old in work.glob("step-*"):
         if old.name not in (_name(progress.step), _name(progress.best_step)):
             shutil.rmtree(old)
-
-
-_WEIGHTS, _MOMENTS, _PROGRESS = "weights.safetensors", "optimizer.safetensors", "progress.json"
 
 
 def _name(step: int) -> str:

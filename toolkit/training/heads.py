@@ -62,9 +62,7 @@ def load(path: Path | str, overrides: list[str]) -> Eagle3Recipe:
         ("head.draft_vocab", head.draft_vocab, head.draft_vocab >= 1, "1 or more"),
         ("head.aux_layers", head.aux_layers, head.aux_layers is None or len(head.aux_layers) == 3, "three layers"),
     ]
-    for key, value, right, expected in rules:
-        if not right:
-            raise UserError(f"{path}: key '{key}' is {value!r}; expected {expected}.")
+    config.require(path, rules)
     return dataclasses.replace(recipe, out=recipe.out or f"checkpoints/{Path(path).stem}")
 
 

@@ -8,10 +8,9 @@ import dataclasses
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from toolkit import config
-from toolkit.errors import UserError
 from toolkit.hub import TARGET, ModelConfig
 
 LOGGERS = ("none", "tensorboard", "trackio", "wandb")
@@ -62,6 +61,22 @@ class TrainConfig:
     seed: int = 42
 
 
+class RunData(Protocol):
+    max_length: int
+    valid: float
+
+
+class Run(Protocol):
+    epochs: float
+    lr: float
+    schedule: str
+    warmup: float
+    batch: int
+    accumulate: int
+    eval_every: int
+    logger: str
+
+
 @dataclass
 class LoraRecipe:
     model: ModelConfig
@@ -95,12 +110,19 @@ def check(recipe: LoraRecipe, where: Path | str) -> None:
     rules = [  # key, value, whether it will do, what was expected
         ("target", recipe.target, recipe.target or recipe.model.name != TARGET, "a model, as model.name is 'target'"),
         ("data.tasks", data.tasks, data.tasks, "one task or more"),
-        ("data.max_length", data.max_length, data.max_length >= 8, "8 or more"),
-        ("data.valid", data.valid, 0 < data.valid < 1, "a share between 0 and 1: the best checkpoint is chosen by it"),
         ("lora.rank", lora.rank, lora.rank >= 1, "1 or more"),
         ("lora.alpha", lora.alpha, lora.alpha > 0, "above 0"),
         ("lora.dropout", lora.dropout, 0 <= lora.dropout < 1, "0 or more, below 1"),
         ("lora.targets", lora.targets, lora.targets, "one module name or more"),
+    ]
+    config.require(where, [*rules, *run_rules(data, train)])
+
+
+def run_rules(data: RunData, train: Run) -> list[config.Rule]:
+    """What holds for every training run, whatever is trained."""
+    return [
+        ("data.max_length", data.max_length, data.max_length >= 8, "8 or more"),
+        ("data.valid", data.valid, 0 < data.valid < 1, "a share between 0 and 1: the best checkpoint is chosen by it"),
         ("train.epochs", train.epochs, train.epochs > 0, "above 0"),
         ("train.lr", train.lr, train.lr > 0, "above 0"),
         ("train.schedule", train.schedule, train.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
@@ -110,6 +132,3 @@ def check(recipe: LoraRecipe, where: Path | str) -> None:
         ("train.eval_every", train.eval_every, train.eval_every >= 1, "1 or more"),
         ("train.logger", train.logger, train.logger in LOGGERS, f"one of {', '.join(LOGGERS)}"),
     ]
-    for key, value, right, expected in rules:
-        if not right:
-            raise UserError(f"{where}: key '{key}' is {value!r}; expected {expected}.")
