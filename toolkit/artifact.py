@@ -33,8 +33,8 @@ _CONFIGS = ("adapter_config.json", "config.json")
 class Manifest:
     """What a person or a program has to know about an artifact before it loads it."""
 
-    kind: str  # the native format of the directory: lora, model, delta, eagle3
-    provides: list[str]  # the slots that it fills: target, draft, proposer
+    kind: str  # the native format of the directory: lora, model, delta, eagle3, specdecpp, jointadaspec
+    provides: list[str]  # the slots that it fills: target, draft, proposer, length, accept
     method: str  # how it was trained, in words for people
     base: dict[str, Any]  # the weights it is added to: a ModelConfig as a mapping; {} where it is a whole model
     binds: dict[str, dict[str, Any]]  # role -> `Models.identity()` of the model that it was trained with
@@ -48,6 +48,8 @@ class Manifest:
     created: str  # ISO date and time, UTC
     format: int = FORMAT
     shares: list[str] = field(default_factory=list)  # modules that are not stored: they are the base's, or the target's
+    # A method with it: target, proposer and the slots that it fills, with "." for its own directory; of policies only
+    composes: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  # path in the directory -> SHA-256, set by `write`
 
 

@@ -8,16 +8,23 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from toolkit import artifact, binding, heads, sources
+from toolkit import artifact, binding, heads, policy, sources
+from toolkit.artifact import Manifest
 from toolkit.binding import Identity
 from toolkit.engine import packed
 from toolkit.engine.runner import Runner
 from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import UserError
 from toolkit.loading import TARGET, DraftFrom, ModelConfig, load, spelled_out
+from toolkit.nets import heads as acceptance_heads
 from toolkit.nets.eagle3 import Eagle3
+from toolkit.nets.heads import AcceptanceHead, HeadSettings
+from toolkit.policy import Policy
 
 __all__ = ["TARGET", "DraftFrom", "ModelConfig", "Models", "check_compatible", "load_hf"]
+
+
+_POLICY = "jointadaspec"  # the kind of a policy's artifact
 
 
 class Models:
@@ -57,6 +64,10 @@ class Models:
             self._loaded[key] = self._draft(config)
         return self._loaded[key]
 
+    def fingerprint(self, config: ModelConfig) -> str:
+        """Of the weights of a model that was loaded."""
+        return self.provenance[spelled_out(config, self.config).label]["fingerprint"]
+
     def head(self, name: str) -> tuple[Eagle3, Vocabulary]:
         """The EAGLE-3 head in a directory, where the target is and in its dtype; UserError where they do not fit."""
         if name not in self._heads:
@@ -64,6 +75,32 @@ class Models:
             digest = artifact.digest(Path(name).expanduser())
             self.provenance[name] = {"source": f"head {digest[:12]}", "fingerprint": digest}
         return self._heads[name]
+
+    def acceptance_head(self, name: str) -> tuple[AcceptanceHead, HeadSettings, str]:
+        """SpecDec++'s head in a directory, on the target's device -> it, what it was made for, its draft's weights."""
+        directory = Path(name).expanduser()
+        manifest = self._learned(name, acceptance_heads.KIND)
+        head, settings = acceptance_heads.read(directory)
+        return head.to(self.target.device), settings, manifest.binds["draft"]["fingerprint"]
+
+    def policy(self, name: str) -> tuple[Policy, str]:
+        """JointAdaSpec's tables in a directory -> they, and the weights of the draft that they were made for."""
+        manifest = self._learned(name, _POLICY)
+        return policy.read(Path(name).expanduser()), manifest.binds["draft"]["fingerprint"]
+
+    def _learned(self, name: str, kind: str) -> Manifest:
+        """The manifest of what was learned from traces of this target; UserError where it is something else."""
+        directory = Path(name).expanduser()
+        manifest = artifact.verify(directory)
+        if manifest.kind != kind or not {"target", "draft"} <= manifest.binds.keys():
+            raise UserError(
+                f"{directory / artifact.MANIFEST}: key 'kind' is '{manifest.kind}', bound to "
+                f"{', '.join(manifest.binds) or 'nothing'}; expected '{kind}', bound to its target and draft."
+            )
+        binding.check(directory, manifest.binds["target"], self.identity())
+        digest = artifact.digest(directory)
+        self.provenance[name] = {"source": f"{kind} {digest[:12]}", "fingerprint": digest}
+        return manifest
 
     def _head(self, directory: Path) -> tuple[Eagle3, Vocabulary]:
         if (directory / artifact.MANIFEST).is_file():

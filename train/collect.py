@@ -1,4 +1,4 @@
-"""Record a target's answers to training prompts.
+"""Record what a target says to training prompts, or traces of decoding them.
 
 accelerate launch --config_file accelerate_configs/cpu.yaml train/collect.py RECIPE [key=value ...]
 """

@@ -9,12 +9,24 @@ import torch
 from torch import Tensor
 
 from toolkit.engine.rng import Purpose
-from toolkit.engine.sampling import draw
-from toolkit.engine.types import Batch, Draft, Verdict
+from toolkit.engine.sampling import draw, warp
+from toolkit.engine.types import Batch, Draft, TargetView, Verdict
+
+
+def lenient(batch: Batch, draft: Draft, target: TargetView, lenience: Tensor) -> Verdict:
+    """The rule above, T >= 1 by place: lenience [N] or [B, N]. At temperature 0 x passes iff T p1(x) >= max p1."""
+    if batch.sampling.greedy:
+        best = target.logits.argmax(-1)  # [B, 1+N]
+        rows = target.logits[:, :-1].float()
+        behind = rows.amax(-1) - rows.gather(-1, draft.tokens[..., None]).squeeze(-1)  # log(max p1 / p1(x)), [B, N]
+        passes = (draft.tokens == best[:, :-1]) | ((behind <= lenience.log()) & (lenience > 1.0))
+        return conclude_greedy(draft, passes, best)
+    logp = warp(target.logits, batch.sampling)
+    return conclude_sampled(batch, draft, coins(batch, draft, logp, lenience), logp)
 
 
 def coins(batch: Batch, draft: Draft, logp: Tensor, lenience: Tensor | float) -> Tensor:
-    """[B, N] bool: does each candidate pass on its own? logp: [B, 1+N, V] warped; lenience T: [N] or a number."""
+    """[B, N] bool: does each candidate pass on its own? logp: [B, 1+N, V] warped; lenience T: [B, N], [N], a number."""
     width = draft.tokens.shape[1]
     picked = draft.tokens[..., None]
     ratio = logp[:, :width].gather(-1, picked).squeeze(-1)  # log p(x), [B, N]

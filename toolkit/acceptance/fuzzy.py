@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from toolkit.acceptance._chain import coins, conclude_greedy, conclude_sampled
-from toolkit.engine.sampling import warp
+from toolkit.acceptance._chain import lenient
 from toolkit.engine.types import Batch, Draft, Sampling, TargetView, Verdict, Wants
 from toolkit.errors import UserError
 from toolkit.hub import Models
@@ -27,6 +26,7 @@ class Config:
 
 class Fuzzy:
     wants = Wants()
+    reads: frozenset[str] = frozenset()
 
     def __init__(self, lenience: float, by_depth: list[float]) -> None:
         self.lenience, self.by_depth = lenience, by_depth
@@ -35,15 +35,7 @@ class Fuzzy:
         return all(t == 1.0 for t in (self.lenience, *self.by_depth))
 
     def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict:
-        lenience = self._by_depth(draft.tokens.shape[1], batch.device)
-        if batch.sampling.greedy:
-            best = target.logits.argmax(-1)  # [B, 1+N]
-            rows = target.logits[:, :-1].float()
-            behind = rows.amax(-1) - rows.gather(-1, draft.tokens[..., None]).squeeze(-1)  # log(max p1 / p1(x)), [B, N]
-            passes = (draft.tokens == best[:, :-1]) | ((behind <= lenience.log()) & (lenience > 1.0))
-            return conclude_greedy(draft, passes, best)
-        logp = warp(target.logits, batch.sampling)
-        return conclude_sampled(batch, draft, coins(batch, draft, logp, lenience), logp)
+        return lenient(batch, draft, target, self._by_depth(draft.tokens.shape[1], batch.device))
 
     def _by_depth(self, width: int, device: torch.device) -> Tensor:
         """[N]: T of every place in the window."""

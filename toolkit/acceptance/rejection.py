@@ -19,6 +19,7 @@ class Config:
 
 class Rejection:
     wants = Wants()
+    reads: frozenset[str] = frozenset()
 
     def lossless(self, sampling: Sampling) -> bool:
         return True

@@ -25,6 +25,7 @@ class Config:
 
 class TopK:
     wants = Wants()
+    reads: frozenset[str] = frozenset()
 
     def __init__(self, k: int | None) -> None:
         self.k = k  # None: all

@@ -53,10 +53,12 @@ class Clock:
         self._seconds = {"prefill": 0.0, "draft": 0.0, "verify": 0.0, "host": 0.0}
         self._last = time.perf_counter()
 
-    def lap(self, phase: str) -> None:
+    def lap(self, phase: str) -> float:
+        """-> seconds since the last lap, which go to this phase."""
         now = time.perf_counter()
-        self._seconds[phase] += now - self._last
-        self._last = now
+        seconds, self._last = now - self._last, now
+        self._seconds[phase] += seconds
+        return seconds
 
     @property
     def times(self) -> Times:
@@ -67,7 +69,8 @@ class SpecDecoder:
     """Decodes batches of requests by one composition of proposer, length policy and acceptance rule.
 
     record_gaps: note the target's top-2 logit gap of each token (to tell near-ties from bugs; costs a little time).
-    Raises UserError for a policy that reads draft logits beside a proposer that has none.
+    Raises UserError for pieces that do not fit: a policy that reads draft logits beside a proposer that has none, one
+    that was trained with another draft, a rule that needs notes which the policy does not write.
     """
 
     def __init__(
@@ -85,10 +88,22 @@ class SpecDecoder:
                 f"length policy '{_type(length)}' reads draft logits, and proposer '{_type(proposer)}' has none: "
                 "use length 'fixed' with it, or a proposer that runs a draft model"
             )
+        if length.made_for not in (None, proposer.weights):
+            raise UserError(
+                f"length policy '{_type(length)}' was trained with another draft than the one of proposer "
+                f"'{_type(proposer)}' (weights {length.made_for[:12]}... there, {proposer.weights[:12] or 'none'}... "
+                "here): use it with its own draft, or train it again on traces of this one"
+            )
+        if missing := accept.reads - length.writes:
+            raise UserError(
+                f"acceptance rule '{_type(accept)}' reads {sorted(missing)[0]!r} of each token, which length policy "
+                f"'{_type(length)}' does not write: give both the same policy, kappa and order"
+            )
         self.target, self.proposer, self.length, self.accept = target, proposer, length, accept
         self.trace, self.record_gaps = trace, record_gaps
         self._eos = frozenset(target.eos_ids)
-        self._hidden = proposer.wants.target_layers | accept.wants.target_layers
+        shown = [proposer.wants, accept.wants, *([] if trace is None else [trace.wants])]
+        self._hidden = frozenset().union(*(wants.target_layers for wants in shown))
 
     @torch.inference_mode()
     def generate(
@@ -110,17 +125,18 @@ class SpecDecoder:
         keys = request_keys(sampling.seed, batch.requests, samples)  # [B]
         cache = self.target.cache(len(batch), capacity)
         self._prefill(batch, cache, capacity)
+        self.length.prefill(batch)
         clock.lap("prefill")
         while rows:
             batch.rng = Rng(keys, torch.from_numpy(batch.lengths).to(batch.device))
             draft = self.proposer.propose(batch, self.length)
-            clock.lap("draft")
+            drafting = clock.lap("draft")
             target = self._read(batch, cache, draft)
             verdict = self.accept.verify(batch, draft, target)
             emitted = _emitted(draft, verdict)  # waits for the device
-            clock.lap("verify")
+            verifying = clock.lap("verify")
             if self.trace is not None:
-                self.trace.round(batch, draft, verdict, target)
+                self.trace.round(batch, draft, verdict, target, drafting, verifying)
             gaps = _gaps(target) if self.record_gaps else None
             ended = [
                 self._advance(row, emitted[b], batch, b, None if gaps is None else gaps[b], on_token)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from toolkit.engine.rng import Rng
+from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import UserError
 
 Notes = dict[str, Tensor]
@@ -121,6 +122,14 @@ class Batch:
         return self.tokens.device
 
 
+@dataclass(frozen=True)
+class Step:
+    """What one forward of a draft says about the token that is drafted next."""
+
+    logits: Tensor  # [B, V] raw; [B, D] of a draft with a vocabulary of its own
+    hidden: Tensor  # [B, H]: the state that they were computed from, after the final norm
+
+
 @dataclass
 class Draft:
     """A window of candidates a row (a chain: candidate i follows candidate i-1, candidate 0 the pending token)."""
@@ -130,6 +139,8 @@ class Draft:
     onehot: Tensor  # [B] bool: this row's q is one-hot (prompt lookup, greedy); its logq is not read
     logq: Tensor | None = None  # [B, N, V] warped, in target ids; None when all rows are one-hot
     notes: Notes = field(default_factory=dict)  # [B, N, ...] by name, from the length policy
+    steps: tuple[Step, ...] = ()  # the N steps that the candidates were drawn from; none of a prompt lookup
+    vocabulary: Vocabulary | None = None  # of the steps' logits; None: the target's
 
     @staticmethod
     def empty(batch: Batch) -> "Draft":
@@ -176,10 +187,15 @@ class Wants:
 
 
 class LengthPolicy(Protocol):
-    """When to stop drafting."""
+    """When to stop drafting. State is kept a row, in the order of the batch."""
 
     limit: int  # the longest window; no draft forward is spent past it
     reads_logits: bool  # needs a proposer that has draft logits to show
+    writes: frozenset[str]  # the notes that `stop` gives each token
+    made_for: str | None  # digest of the draft's weights that it was trained with; None: any draft
+
+    def prefill(self, batch: Batch) -> None:
+        """These requests begin."""
 
     def stop(self, view: DraftView) -> tuple[Tensor | None, Notes]:
         """-> ([B] bool: rows that end their window before this token, or None: nobody), notes for this token."""
@@ -195,6 +211,7 @@ class Proposer(Protocol):
 
     wants: Wants
     has_logits: bool  # False: only the length policy's limit is asked, never `stop`
+    weights: str  # digest of the draft's weights, to which what was trained with them is bound; "": it has none
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
         """Take in the prompts, all but the pending token. capacity: the most slots a row can reach, drafts included."""
@@ -211,6 +228,7 @@ class AcceptanceRule(Protocol):
     """Which drafted tokens to keep."""
 
     wants: Wants
+    reads: frozenset[str]  # the notes that it needs of the length policy
 
     def lossless(self, sampling: Sampling) -> bool:
         """Of this instance (T = 1, say) under this sampling: is the output law exactly the target's?"""

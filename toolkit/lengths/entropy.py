@@ -22,9 +22,14 @@ class Config:
 
 class Entropy:
     reads_logits = True
+    writes = frozenset({"entropy"})
+    made_for = None
 
     def __init__(self, threshold: float, limit: int) -> None:
         self.threshold, self.limit = threshold, limit
+
+    def prefill(self, batch: Batch) -> None:
+        pass
 
     def stop(self, view: DraftView) -> tuple[Tensor | None, Notes]:
         logq = view.logits.float().log_softmax(-1)

@@ -16,9 +16,14 @@ class Config:
 
 class Fixed:
     reads_logits = False
+    writes: frozenset[str] = frozenset()
+    made_for = None
 
     def __init__(self, k: int) -> None:
         self.limit = k
+
+    def prefill(self, batch: Batch) -> None:
+        pass
 
     def stop(self, view: DraftView) -> tuple[Tensor | None, Notes]:
         return None, {}

@@ -1,24 +1,14 @@
 """The loop that drafts a chain token by token, whatever model makes the steps."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from toolkit.engine.rng import Purpose
 from toolkit.engine.sampling import draw, warp
-from toolkit.engine.types import Batch, Draft, DraftView, LengthPolicy, Notes
+from toolkit.engine.types import Batch, Draft, DraftView, LengthPolicy, Notes, Step
 from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import UserError
-
-
-@dataclass
-class Step:
-    """What one forward of a draft says about the token that is drafted next."""
-
-    logits: Tensor  # [B, V]; [B, D] of a draft with a vocabulary of its own
-    hidden: Tensor  # [B, H]: the state that they were computed from, after the final norm
 
 
 class Chain:
@@ -50,6 +40,7 @@ class Chain:
         valid: list[Tensor] = []  # of [B]
         logqs: list[Tensor] = []  # of [B, V or D]
         notes: list[Notes] = []
+        steps: list[Step] = []  # what the tokens were drawn from
         step = self._first(batch)
         for depth in range(limit):
             stop, note = length.stop(DraftView(batch.requests, depth, step.logits, step.hidden))
@@ -63,6 +54,7 @@ class Chain:
             tokens.append(token)
             valid.append(live)
             notes.append(note)
+            steps.append(step)
             if logq is not None:
                 logqs.append(logq)
             live = live & ~torch.isin(token, batch.eos) & (room > depth + 2)
@@ -76,6 +68,8 @@ class Chain:
             onehot=torch.full_like(live, batch.sampling.greedy),
             logq=self._law(logqs),
             notes={name: torch.stack([note[name] for note in notes], 1) for name in notes[0]},
+            steps=tuple(steps),
+            vocabulary=self.vocabulary,
         )
 
     def _sample(self, batch: Batch, logits: Tensor, depth: int) -> tuple[Tensor, Tensor | None]:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from toolkit.engine.runner import Runner
-from toolkit.engine.types import Batch, Draft, TargetView, Verdict, Wants
+from toolkit.engine.types import Batch, Draft, Step, TargetView, Verdict, Wants
 from toolkit.engine.vocabulary import Vocabulary
 from toolkit.hub import ModelConfig, Models
-from toolkit.proposers._drafting import Chain, Step, check_length
+from toolkit.proposers._drafting import Chain, check_length
 
 
 @dataclass
@@ -26,8 +26,8 @@ class Config:
 class DraftModel(Chain):
     wants = Wants()
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
+    def __init__(self, runner: Runner, weights: str = "") -> None:
+        self.runner, self.weights = runner, weights
         self._state = frozenset({runner.n_layers})  # the state after the final norm, for policies that read it
 
     @property
@@ -71,4 +71,5 @@ class DraftModel(Chain):
 
 
 def build(config: Config, models: Models) -> DraftModel:
-    return DraftModel(models.load(config.model))
+    runner = models.load(config.model)
+    return DraftModel(runner, models.fingerprint(config.model))

@@ -17,11 +17,11 @@ from torch import Tensor
 from toolkit.engine import attention
 from toolkit.engine.cache import SlotCache
 from toolkit.engine.runner import Runner
-from toolkit.engine.types import Batch, Draft, LengthPolicy, TargetView, Verdict, Wants
+from toolkit.engine.types import Batch, Draft, LengthPolicy, Step, TargetView, Verdict, Wants
 from toolkit.engine.vocabulary import Vocabulary
 from toolkit.hub import Models
 from toolkit.nets.eagle3 import Eagle3
-from toolkit.proposers._drafting import Chain, Step, check_length
+from toolkit.proposers._drafting import Chain, check_length
 
 
 @dataclass
@@ -30,8 +30,8 @@ class Config:
 
 
 class Eagle3Head(Chain):
-    def __init__(self, target: Runner, head: Eagle3, vocabulary: Vocabulary) -> None:
-        self.target, self.head = target, head
+    def __init__(self, target: Runner, head: Eagle3, vocabulary: Vocabulary, weights: str = "") -> None:
+        self.target, self.head, self.weights = target, head, weights
         self.wants = Wants(frozenset(head.config.aux_layers))
         self._embed = target.model.get_input_embeddings()
         self._all = vocabulary
@@ -104,4 +104,5 @@ class Eagle3Head(Chain):
 
 
 def build(config: Config, models: Models) -> Eagle3Head:
-    return Eagle3Head(models.target, *models.head(config.head))
+    head, vocabulary = models.head(config.head)
+    return Eagle3Head(models.target, head, vocabulary, models.provenance[config.head]["fingerprint"])

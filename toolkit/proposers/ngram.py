@@ -26,6 +26,7 @@ class Config:
 class NGram:
     wants = Wants()
     has_logits = False
+    weights = ""
 
     def __init__(self, shortest: int, longest: int) -> None:
         self.shortest, self.longest = shortest, longest

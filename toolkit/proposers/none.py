@@ -16,6 +16,7 @@ class Config:
 class Nothing:
     wants = Wants()
     has_logits = False
+    weights = ""
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
         pass

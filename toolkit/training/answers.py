@@ -61,15 +61,20 @@ class Asked:
         """Names the prompt's very tokens: an answer to another wording, style or template is no answer to this."""
         return hashlib.sha256(json.dumps(self.tokens).encode()).hexdigest()[:16]
 
+    @property
+    def number(self) -> int:
+        """Keys the randomness: of the name alone, so batches and sittings do not change a text."""
+        return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:8]) >> 1
+
 
 def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where: Path | str) -> Figures:
     """Answer whatever is not answered yet, then check the gates -> the figures that they judge."""
     state = processes.joined()
     path = Path(settings.path)
-    asked = _asked(prompts, read_tokenizer(target), where)
+    asked_for = asked(prompts, read_tokenizer(target), where)
     parts = _open(path, {"target": identify(target), "settings": _decoding(settings)}, where)
     done = _done(parts)
-    missing = [one for one in asked if done.get(one.key, {}).get("prompt") != one.prompt]
+    missing = [one for one in asked_for if done.get(one.key, {}).get("prompt") != one.prompt]
     missing.sort(key=lambda one: len(one.tokens))
     own = missing[state.process_index :: state.num_processes]
     state.wait_for_everyone()  # nobody writes before all have read what is there
@@ -82,19 +87,20 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     state.wait_for_everyone()
     done = _done(parts)
     if state.is_main_process:
-        rows = [done[one.key] for one in asked]
+        rows = [done[one.key] for one in asked_for]
         with artifact.writing(path):
             write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    generated = [_judged(one, done[one.key]) for one in asked]
+    generated = [_judged(one, done[one.key]) for one in asked_for]
     figures = gates.check(generated, settings.gates, where, "answers.gates")
     if state.is_main_process:
         with artifact.writing(path):
             write_json(path.with_suffix(".figures.json"), dataclasses.asdict(figures))
-        sources.say(f"{path}: {len(asked)} answers\n{gates.table(figures, settings.gates)}")
+        sources.say(f"{path}: {len(asked_for)} answers\n{gates.table(figures, settings.gates)}")
     return figures
 
 
-def _asked(prompts: DataConfig, tokenizer: PreTrainedTokenizerBase, where: Path | str) -> list[Asked]:
+def asked(prompts: DataConfig, tokenizer: PreTrainedTokenizerBase, where: Path | str) -> list[Asked]:
+    """The prompts that a recipe's tasks ask, under the template of evaluation."""
     return [
         Asked(key, task, problem, chat.encode(task.messages(problem), tokenizer, prompts.thinking))
         for key, task, problem in data.keyed(data.tasks(prompts.tasks, where), where)
@@ -120,7 +126,7 @@ def _engine(target: ModelConfig, settings: AnswersConfig) -> Iterator[Decode]:
 
 def _by_loop(decoder: SpecDecoder, settings: AnswersConfig, chunk: Sequence[Asked]) -> Iterator[Decoded]:
     """Our loop: every chunk is a batch."""
-    requests = [Request(_number(one.key), one.tokens) for one in chunk]
+    requests = [Request(one.number, one.tokens) for one in chunk]
     for one, generation in zip(chunk, decoder.generate(requests, _sampling(settings)), strict=True):
         yield one, generation.tokens, generation.text, generation.finish
 
@@ -137,11 +143,6 @@ def _by_vllm(
 
 def _sampling(settings: AnswersConfig) -> Sampling:
     return Sampling(settings.temperature, max_new_tokens=settings.max_new_tokens, seed=settings.seed)
-
-
-def _number(key: str) -> int:
-    """Keys the randomness: of the row's name alone, so batches and sittings do not change a text."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 1
 
 
 def _row(one: Asked, tokens: list[int], text: str, finish: str) -> dict[str, Any]:

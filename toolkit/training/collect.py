@@ -1,27 +1,30 @@
 """`train/collect.py`: what a target says to training prompts, recorded for those who learn from it.
 
-The rows hold the token ids of prompt and answer, so a draft is trained on exactly what its target decoded. Greedy and
-sampled answers go into files of their own (answers.temperature, answers.path).
+With `answers`: its texts. The rows hold the token ids of prompt and answer, so a draft is trained on exactly what its
+target decoded. Greedy and sampled answers go into files of their own (answers.temperature, answers.path).
+With `trace`: every token that a draft proposed on the way, for those who learn when to stop and what to accept.
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import config
 from toolkit.errors import UserError
 from toolkit.hub import ModelConfig
-from toolkit.training import answers
+from toolkit.training import answers, tracing
 from toolkit.training.answers import AnswersConfig
-from toolkit.training.gates import Figures, Gates
+from toolkit.training.gates import Gates
 from toolkit.training.recipe import DataConfig
+from toolkit.training.tracing import TraceConfig
 
 
 @dataclass
 class CollectRecipe:
     target: ModelConfig
     data: DataConfig  # tasks: the prompts
-    answers: AnswersConfig = field(default_factory=lambda: AnswersConfig("", gates=Gates(marked=0.0)))
+    answers: AnswersConfig | None = None  # null, and no trace: as its defaults say
+    trace: TraceConfig | None = None
 
 
 def load(path: Path | str, overrides: list[str]) -> CollectRecipe:
@@ -31,10 +34,22 @@ def load(path: Path | str, overrides: list[str]) -> CollectRecipe:
         raise UserError(f"{path}: key 'data.tasks' is empty; expected one task or more, which ask the questions.")
     if recipe.data.responses is not None:
         raise UserError(f"{path}: key 'data.responses' has no use here: the answers are what is to be collected.")
-    name = recipe.answers.path or f"results/answers/{Path(path).stem}.jsonl"
-    return dataclasses.replace(recipe, answers=dataclasses.replace(recipe.answers, path=name))
+    if recipe.trace is not None:
+        if recipe.answers is not None:
+            raise UserError(
+                f"{path}: has keys 'answers' and 'trace'; expected one of them, and a recipe for the other."
+            )
+        trace = dataclasses.replace(recipe.trace, path=recipe.trace.path or f"results/traces/{Path(path).stem}")
+        tracing.check(trace, path)
+        return dataclasses.replace(recipe, trace=trace)
+    chosen = recipe.answers or AnswersConfig("", gates=Gates(marked=0.0))
+    name = chosen.path or f"results/answers/{Path(path).stem}.jsonl"
+    return dataclasses.replace(recipe, answers=dataclasses.replace(chosen, path=name))
 
 
-def run(recipe: CollectRecipe, where: Path | str) -> Figures:
+def run(recipe: CollectRecipe, where: Path | str) -> None:
     """Collect what is missing; a run that was stopped goes on where it was."""
-    return answers.run(recipe.target, recipe.data, recipe.answers, where)
+    if recipe.trace is not None:
+        tracing.run(recipe.target, recipe.data, recipe.trace, where)
+    else:
+        answers.run(recipe.target, recipe.data, recipe.answers, where)

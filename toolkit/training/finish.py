@@ -90,16 +90,25 @@ def described(
 
 
 def place(
-    manifest: Manifest, out: Path, fill: Callable[[Path], None], prompts: Sequence[tuple[int, ...]] | None = None
+    manifest: Manifest,
+    out: Path,
+    fill: Callable[[Path], None],
+    prompts: Sequence[tuple[int, ...]] | None = None,
+    absent: str | None = None,
 ) -> Manifest:
-    """Fill a directory beside `out`, reload and try it (on these prompts), put it in place -> its manifest."""
+    """Fill a directory beside `out`, reload and try it (on these prompts), put it in place -> its manifest.
+
+    absent: why it cannot be tried here, if it cannot.
+    """
     beside = artifact.partial(out)
     with artifact.writing(out):
         fill(beside)
     artifact.write(beside, manifest)
-    manifest = artifact.write(beside, dataclasses.replace(manifest, smoke=smoke(beside, manifest, prompts)))
+    tried = {"skipped": absent} if absent else smoke(beside, manifest, prompts)
+    manifest = artifact.write(beside, dataclasses.replace(manifest, smoke=tried))
     artifact.publish(beside, out)
-    sources.say(f"{out} is there: {manifest.method}; tried on {manifest.smoke['prompts']} prompts")
+    how = f"not tried yet (draftsmith check {out})" if absent else f"tried on {tried['prompts']} prompts"
+    sources.say(f"{out} is there: {manifest.method}; {how}")
     return manifest
 
 
@@ -131,11 +140,14 @@ def smoke(directory: Path, manifest: Manifest, prompts: Sequence[tuple[int, ...]
     method = methods.resolve("baseline", directory)
     if "target" in manifest.provides:
         models = Models(ModelConfig(str(directory)))
+    elif manifest.composes:
+        models = Models(config.parse(ModelConfig, manifest.composes["target"], f"{directory}: composes.target"))
+        method = dataclasses.replace(method, **_composed(directory, manifest))
     else:
         models = Models(config.parse(ModelConfig, settings["target"], f"{directory}: recipe.config.target"))
         method = dataclasses.replace(method, proposer=_proposer(directory, manifest), length={"type": "fixed", "k": 4})
     if prompts is None:
-        prompts = _prompts(settings["data"], models.target.tokenizer, directory)
+        prompts = _prompts(settings.get("data", {}), models.target.tokenizer, directory)
     requests = [Request(i, prompt) for i, prompt in enumerate(prompts[:PROMPTS])]
     done = methods.decoder(method, models).generate(requests, Sampling(max_new_tokens=TOKENS))
     tokens, rounds = sum(len(one.tokens) for one in done), sum(len(one.windows) for one in done)
@@ -155,6 +167,15 @@ def _proposer(directory: Path, manifest: Manifest) -> dict[str, Any]:
     if "proposer" in manifest.provides:  # a head: its kind is the proposer's type
         return {"type": manifest.kind, "head": str(directory)}
     return {"type": "draft_model", "model": {"name": str(directory)}}
+
+
+def _composed(directory: Path, manifest: Manifest) -> dict[str, Any]:
+    """Slot -> piece of the method that a policy was made for, with the policy's own directory put in."""
+    pieces = {slot: piece for slot, piece in manifest.composes.items() if slot != "target"}
+    return {
+        slot: {key: str(directory) if value == "." else value for key, value in piece.items()}
+        for slot, piece in pieces.items()
+    }
 
 
 def _prompts(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase, directory: Path) -> list[tuple[int, ...]]:

@@ -7,6 +7,7 @@ through here; only the first one speaks.
 from toolkit.config import program
 
 _AS = "train.epochs=1 out=checkpoints/mine"
+_FROM = "traces=[results/traces/mine] out=checkpoints/mine"
 
 
 def lora(argv: list[str]) -> int:
@@ -56,10 +57,32 @@ def _distill(path: str, overrides: list[str]) -> None:
 
 def collect(argv: list[str]) -> int:
     """`train/collect.py RECIPE [key=value ...]`."""
-    return program("train/collect.py", "Record a target's answers to training prompts.", argv, _collect, _AS)
+    return program("train/collect.py", "Record what a target says, or traces of decoding.", argv, _collect, _AS)
 
 
 def _collect(path: str, overrides: list[str]) -> None:
     from toolkit.training import collect as collecting
 
     collecting.run(collecting.load(path, overrides), path)
+
+
+def specdecpp(argv: list[str]) -> int:
+    """`train/specdecpp.py RECIPE [key=value ...]`."""
+    return program("train/specdecpp.py", "Train SpecDec++'s acceptance head on traces.", argv, _specdecpp, _FROM)
+
+
+def _specdecpp(path: str, overrides: list[str]) -> None:
+    from toolkit.training import recipe, specdecpp
+
+    specdecpp.run(specdecpp.load(path, overrides), recipe.command(path, overrides, "train/specdecpp.py"))
+
+
+def jointadaspec(argv: list[str]) -> int:
+    """`train/jointadaspec.py RECIPE [key=value ...]`."""
+    return program("train/jointadaspec.py", "Solve JointAdaSpec's policies from traces.", argv, _jointadaspec, _FROM)
+
+
+def _jointadaspec(path: str, overrides: list[str]) -> None:
+    from toolkit.training import jointadaspec, recipe
+
+    jointadaspec.run(jointadaspec.load(path, overrides), recipe.command(path, overrides, "train/jointadaspec.py"))

@@ -1,0 +1,83 @@
+"""JointAdaSpec: look up in a solved table whether to draft one more token, and how leniently to verify it.
+
+The state is what is known before the token is sampled: the entropy H of the draft's law for it, its place k in the
+window, and K_prev, the mean KL(q||p) over the row's last verified window up to and including its first rejection,
+which that verification left behind (0 before the first). The public code reads the KL of the current place instead,
+for which the target would have to be asked before every token. Laws are the raw ones at temperature 1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toolkit.engine.types import Batch, Draft, DraftView, Notes, TargetView, Verdict
+from toolkit.errors import UserError
+from toolkit.hub import Models
+from toolkit.policy import STOP, Policy, Solution
+
+
+@dataclass
+class Config:
+    policy: str  # a directory that train/jointadaspec.py wrote
+    kappa: float = 1.0  # tokens that one unit of divergence costs; one of those that it was solved for
+    order: str = "joint"  # or a cascade: length_then_verif, verif_then_length
+    max: int | None = None  # longest window, tokens; null: the policy's
+
+
+class JointAdaSpec:
+    reads_logits = True
+
+    def __init__(
+        self, policy: Policy, solution: Solution, limit: int, made_for: str | None, device: torch.device
+    ) -> None:
+        self.bins, self.limit, self.made_for = policy.bins, limit, made_for
+        self._note = policy.note(solution)
+        self.writes = frozenset({self._note})
+        self._edges = policy.bins.edges(device)
+        self._stop = torch.from_numpy(solution.action == STOP).to(device)  # [n_states]
+        grid = torch.tensor(policy.lenience)
+        self._lenience = grid[torch.from_numpy(solution.lenient).long()].to(device)  # [n_states]
+        self.k_prev = torch.zeros(0, device=device)  # [B]
+
+    def prefill(self, batch: Batch) -> None:
+        self.k_prev = torch.zeros(len(batch), device=batch.device)
+
+    def stop(self, view: DraftView) -> tuple[Tensor | None, Notes]:
+        logq = view.logits.float().log_softmax(-1)
+        entropy = -(logq.exp() * logq).sum(-1)  # [B]
+        state = self.bins.encode(self._edges, entropy, self.k_prev, view.depth)
+        return self._stop[state], {self._note: self._lenience[state]}
+
+    def observe(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
+        if not draft.steps:
+            return
+        drafted = draft.valid.sum(1)
+        seen = torch.minimum(verdict.accepted + 1, drafted)  # places up to and including the first rejection
+        places = torch.arange(len(draft.steps), device=batch.device)
+        kl = torch.where(places < seen[:, None], _divergence(draft, target), 0.0)
+        self.k_prev = torch.where(drafted > 0, kl.sum(1) / seen.clamp(min=1), self.k_prev)
+
+    def keep(self, rows: Tensor) -> None:
+        self.k_prev = self.k_prev[rows.to(self.k_prev.device)]
+
+
+def _divergence(draft: Draft, target: TargetView) -> Tensor:
+    """KL(q||p) of every place, [B, N], over the tokens that the draft has: elsewhere q is 0."""
+    logq = torch.stack([step.logits for step in draft.steps], 1).float().log_softmax(-1)  # [B, N, V or D]
+    scores = target.logits[:, :-1].float()
+    whole = scores.logsumexp(-1, keepdim=True)  # over the target's whole vocabulary
+    logp = (scores if draft.vocabulary is None else scores[..., draft.vocabulary.ids]) - whole
+    return (logq.exp() * (logq - logp)).sum(-1)
+
+
+def build(config: Config, models: Models) -> JointAdaSpec:
+    policy, made_for = models.policy(config.policy)
+    where = f"length jointadaspec: {config.policy}"
+    solution = policy.solution(config.order, config.kappa, where)
+    limit = policy.bins.k_max if config.max is None else config.max
+    if not 1 <= limit <= policy.bins.k_max:
+        raise UserError(
+            f"{where}: max is {limit}; expected 1 to {policy.bins.k_max}, the longest window it was made for"
+        )
+    return JointAdaSpec(policy, solution, limit, made_for, models.target.device)
