@@ -6,7 +6,7 @@ import pytest
 
 from tests.evaluation.rows import row
 from toolkit.errors import UserError
-from toolkit.evaluation.records import RecordFile, encode, parse
+from toolkit.evaluation.records import SCHEMA_VERSION, RecordFile, encode, parse
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_corrupt_line_is_named_and_set_aside(path, capsys, damage):
 
 
 def test_rows_of_another_schema_are_refused(path):
-    path.write_bytes(encode(ROWS[0]).replace(b'"schema_version": 1', b'"schema_version": 99'))
+    path.write_bytes(encode(ROWS[0]).replace(b'"schema_version": %d' % SCHEMA_VERSION, b'"schema_version": 99'))
     with pytest.raises(UserError, match="schema version 99"):
         RecordFile(path)
 

@@ -16,13 +16,52 @@ from toolkit.engine.types import Batch, Draft, TargetView, Verdict
 def lenient(batch: Batch, draft: Draft, target: TargetView, lenience: Tensor) -> Verdict:
     """The rule above, T >= 1 by place: lenience [N] or [B, N]. At temperature 0 x passes iff T p1(x) >= max p1."""
     if batch.sampling.greedy:
-        best = target.logits.argmax(-1)  # [B, 1+N]
-        rows = target.logits[:, :-1].float()
-        behind = rows.amax(-1) - rows.gather(-1, draft.tokens[..., None]).squeeze(-1)  # log(max p1 / p1(x)), [B, N]
-        passes = (draft.tokens == best[:, :-1]) | ((behind <= lenience.log()) & (lenience > 1.0))
-        return conclude_greedy(draft, passes, best)
+        return conclude_greedy(draft, _close(draft, target, lenience), target.logits.argmax(-1))
     logp = warp(target.logits, batch.sampling)
     return conclude_sampled(batch, draft, coins(batch, draft, logp, lenience), logp)
+
+
+def lenient_divergence(batch: Batch, draft: Draft, target: TargetView, lenience: Tensor) -> Tensor:
+    """How far what `lenient` emits at each place is from the target's law -> D [B, N]; see `excess` and `lost`."""
+    if batch.sampling.greedy:
+        return lost(draft, target, _close(draft, target, lenience))
+    p, q = laws(batch, draft, target)
+    return excess(torch.minimum(q, lenience[..., None] * p), p, q)
+
+
+def laws(batch: Batch, draft: Draft, target: TargetView) -> tuple[Tensor, Tensor]:
+    """The warped laws p and q of every place, [B, N, V] each."""
+    p = warp(target.logits[:, :-1], batch.sampling).exp()
+    q = torch.zeros_like(p).scatter_(-1, draft.tokens[..., None], 1.0)
+    if draft.logq is not None:
+        q = torch.where(draft.onehot[:, None, None], q, draft.logq.exp())
+    return p, q
+
+
+def excess(kept: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    """TV between what is emitted and p, if `kept` (at least min(q, p) and at most q) of q stands -> [B, N].
+
+    What lenience adds to the acceptance it adds to the divergence: toolkit.engine.statistics has the argument.
+    """
+    return (kept - torch.minimum(q, p)).sum(-1)
+
+
+def lost(draft: Draft, target: TargetView, passes: Tensor) -> Tensor:
+    """At temperature 0: 1 - p1(x) / max p1 where a candidate passes that is not the target's choice -> [B, N]."""
+    miss = passes & (draft.tokens != target.logits[:, :-1].argmax(-1))
+    return torch.where(miss, -torch.expm1(-_behind(draft, target)), 0.0)
+
+
+def _close(draft: Draft, target: TargetView, lenience: Tensor) -> Tensor:
+    """[B, N] bool: T p1(x) >= max p1; with T = 1 only the target's choice itself, of two that tie."""
+    hit = draft.tokens == target.logits[:, :-1].argmax(-1)
+    return hit | ((_behind(draft, target) <= lenience.log()) & (lenience > 1.0))
+
+
+def _behind(draft: Draft, target: TargetView) -> Tensor:
+    """log(max p1 / p1(x)) of every candidate, [B, N], of the target's raw law at temperature 1."""
+    rows = target.logits[:, :-1].float()
+    return rows.amax(-1) - rows.gather(-1, draft.tokens[..., None]).squeeze(-1)
 
 
 def coins(batch: Batch, draft: Draft, logp: Tensor, lenience: Tensor | float) -> Tensor:

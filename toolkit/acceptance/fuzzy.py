@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from toolkit.acceptance._chain import lenient
+from toolkit.acceptance._chain import lenient, lenient_divergence
 from toolkit.engine.types import Batch, Draft, Sampling, TargetView, Verdict, Wants
 from toolkit.errors import UserError
 from toolkit.hub import Models
@@ -36,6 +36,9 @@ class Fuzzy:
 
     def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict:
         return lenient(batch, draft, target, self._by_depth(draft.tokens.shape[1], batch.device))
+
+    def divergence(self, batch: Batch, draft: Draft, target: TargetView) -> Tensor:
+        return lenient_divergence(batch, draft, target, self._by_depth(draft.tokens.shape[1], batch.device))
 
     def _by_depth(self, width: int, device: torch.device) -> Tensor:
         """[N]: T of every place in the window."""

@@ -7,8 +7,9 @@ stands with probability min(1, T p(x)/q(x)), as under acceptance/fuzzy. With T =
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from toolkit.acceptance._chain import lenient
+from toolkit.acceptance._chain import lenient, lenient_divergence
 from toolkit.engine.types import Batch, Draft, Sampling, TargetView, Verdict, Wants
 from toolkit.hub import Models
 
@@ -30,9 +31,16 @@ class JointAdaSpec:
         return self.exact
 
     def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict:
+        return lenient(batch, draft, target, self._lenience(draft))
+
+    def divergence(self, batch: Batch, draft: Draft, target: TargetView) -> Tensor:
+        return lenient_divergence(batch, draft, target, self._lenience(draft))
+
+    def _lenience(self, draft: Draft) -> Tensor:
+        """[B, N]: T of every place."""
         if draft.tokens.shape[1] == 0:  # an ordinary step, of which nothing was noted
-            return lenient(batch, draft, target, torch.ones_like(draft.tokens, dtype=torch.float32))
-        return lenient(batch, draft, target, draft.notes[self.note])
+            return torch.ones_like(draft.tokens, dtype=torch.float32)
+        return draft.notes[self.note]
 
 
 def build(config: Config, models: Models) -> JointAdaSpec:

@@ -6,6 +6,9 @@ draw a bonus token from p. At temperature 0: accept while the draft names the ta
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from toolkit.acceptance._chain import coins, conclude_greedy, conclude_sampled
 from toolkit.engine.sampling import warp
 from toolkit.engine.types import Batch, Draft, Sampling, TargetView, Verdict, Wants
@@ -30,6 +33,9 @@ class Rejection:
             return conclude_greedy(draft, draft.tokens == best[:, :-1], best)
         logp = warp(target.logits, batch.sampling)  # [B, 1+N, V]
         return conclude_sampled(batch, draft, coins(batch, draft, logp, 1.0), logp)
+
+    def divergence(self, batch: Batch, draft: Draft, target: TargetView) -> Tensor:
+        return torch.zeros(draft.tokens.shape, device=batch.device)
 
 
 def build(config: Config, models: Models) -> Rejection:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toolkit.acceptance._chain import coins, conclude_greedy, conclude_sampled
+from toolkit.acceptance._chain import coins, conclude_greedy, conclude_sampled, excess, laws, lost
 from toolkit.engine.sampling import warp
 from toolkit.engine.types import Batch, Draft, Sampling, TargetView, Verdict, Wants
 from toolkit.errors import UserError
@@ -34,21 +34,29 @@ class TopK:
         return self.k == 1 and sampling.greedy
 
     def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict:
-        member = self._member(draft, target.logits)
+        member = self._member(draft.tokens[..., None], target.logits)[..., 0]
         if batch.sampling.greedy:
             return conclude_greedy(draft, member, target.logits.argmax(-1))
         logp = warp(target.logits, batch.sampling)
         return conclude_sampled(batch, draft, coins(batch, draft, logp, 1.0) | member, logp)
 
-    def _member(self, draft: Draft, logits: Tensor) -> Tensor:
-        """[B, N]: is the candidate among the target's K most likely tokens?"""
+    def divergence(self, batch: Batch, draft: Draft, target: TargetView) -> Tensor:
+        if batch.sampling.greedy:
+            return lost(draft, target, self._member(draft.tokens[..., None], target.logits)[..., 0])
+        p, q = laws(batch, draft, target)
+        member = self._member(torch.arange(p.shape[-1], device=batch.device).expand(p.shape), target.logits)
+        return excess(torch.where(member, q, torch.minimum(q, p)), p, q)
+
+    def _member(self, tokens: Tensor, logits: Tensor) -> Tensor:
+        """[B, N, m] tokens -> [B, N, m] bool: is each among the target's K most likely there?"""
         if self.k is None:
-            return torch.ones_like(draft.valid)
+            return torch.ones_like(tokens, dtype=torch.bool)
         rows = logits[:, :-1]
         if self.k == 1:  # topk may break a tie differently from argmax
-            return draft.tokens == rows.argmax(-1)
+            return tokens == rows.argmax(-1, keepdim=True)
         best = rows.topk(min(self.k, rows.shape[-1]), dim=-1).indices  # [B, N, K]
-        return (best == draft.tokens[..., None]).any(-1)
+        among = torch.zeros(rows.shape, dtype=torch.bool, device=rows.device).scatter_(-1, best, True)  # noqa: FBT003
+        return among.gather(-1, tokens)
 
 
 def build(config: Config, models: Models) -> TopK:

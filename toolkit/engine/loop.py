@@ -69,6 +69,7 @@ class SpecDecoder:
     """Decodes batches of requests by one composition of proposer, length policy and acceptance rule.
 
     record_gaps: note the target's top-2 logit gap of each token (to tell near-ties from bugs; costs a little time).
+    record_divergence: sum up how far a lossy rule's output is from the target's law (costs time; may be set later).
     Raises UserError for pieces that do not fit: a policy that reads draft logits beside a proposer that has none, one
     that was trained with another draft, a rule that needs notes which the policy does not write.
     """
@@ -82,6 +83,7 @@ class SpecDecoder:
         *,
         trace: TraceSink | None = None,
         record_gaps: bool = False,
+        record_divergence: bool = False,
     ) -> None:
         if length.reads_logits and not proposer.has_logits:
             raise UserError(
@@ -100,7 +102,7 @@ class SpecDecoder:
                 f"'{_type(length)}' does not write: give both the same policy, kappa and order"
             )
         self.target, self.proposer, self.length, self.accept = target, proposer, length, accept
-        self.trace, self.record_gaps = trace, record_gaps
+        self.trace, self.record_gaps, self.record_divergence = trace, record_gaps, record_divergence
         self._eos = frozenset(target.eos_ids)
         shown = [proposer.wants, accept.wants, *([] if trace is None else [trace.wants])]
         self._hidden = frozenset().union(*(wants.target_layers for wants in shown))
@@ -138,6 +140,8 @@ class SpecDecoder:
             if self.trace is not None:
                 self.trace.round(batch, draft, verdict, target, drafting, verifying)
             gaps = _gaps(target) if self.record_gaps else None
+            if self.record_divergence:
+                _add_divergence(rows, draft, verdict, self.accept.divergence(batch, draft, target))
             ended = [
                 self._advance(row, emitted[b], batch, b, None if gaps is None else gaps[b], on_token)
                 for b, row in enumerate(rows)
@@ -287,6 +291,14 @@ def _emitted(draft: Draft, verdict: Verdict) -> list[Emitted]:
 def _gaps(target: TargetView) -> list[list[float]]:
     best = target.logits.float().topk(2, dim=-1).values  # [B, 1+N, 2]
     return (best[..., 0] - best[..., 1]).tolist()
+
+
+def _add_divergence(rows: Sequence[Row], draft: Draft, verdict: Verdict, divergence: torch.Tensor) -> None:
+    """Of the places up to and including the first rejection: behind it nothing is emitted."""
+    places = torch.arange(draft.tokens.shape[1], device=divergence.device)
+    seen = draft.valid & (places <= verdict.accepted[:, None])
+    for row, added in zip(rows, (divergence * seen).sum(1).tolist(), strict=True):
+        row.generation.divergence = (row.generation.divergence or 0.0) + added
 
 
 def _compaction(ended: list[bool]) -> torch.Tensor:

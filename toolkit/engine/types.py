@@ -95,6 +95,7 @@ class Generation:
     times: Times = field(default_factory=Times)
     first_token_seconds: float = 0.0
     gaps: list[float] = field(default_factory=list)  # top-2 target logit gap a token; only with record_gaps
+    divergence: float | None = None  # sum of D over the verified places; only with record_divergence
     lossless: bool = True
 
 
@@ -234,6 +235,12 @@ class AcceptanceRule(Protocol):
         """Of this instance (T = 1, say) under this sampling: is the output law exactly the target's?"""
 
     def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict: ...
+
+    def divergence(self, batch: Batch, draft: Draft, target: TargetView) -> Tensor:
+        """D [B, N]: TV between what this rule emits at each place and the target's law there; 0 of a lossless one.
+
+        Of warped laws. At temperature 0, where laws are one-hot: 1 - p1(x) / max p1 of a miss that is accepted.
+        """
 
 
 OnToken = Callable[[int, int, str], None]  # (request id, token, new text) in order, as tokens are committed

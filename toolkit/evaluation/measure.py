@@ -92,6 +92,7 @@ def decode(
 def measure(setting: Setting, contender: Contender, block: Block) -> list[Record]:
     """Decode a block and judge its texts."""
     device = contender.decoder.target.device
+    contender.decoder.record_divergence = block.set == "quality" and not contender.lossless  # never on the clock
     system.reset_peak(device)
     outcomes = decode(contender.decoder, block.prompts, setting.sampling_of(block), block.repeat)
     peak = system.peak_memory(device)
@@ -146,6 +147,7 @@ def _count(row: Record, generation: Generation) -> None:
     times = generation.times
     row.text, row.tokens, row.n_tokens = generation.text, generation.tokens, len(generation.tokens)
     row.prompt_tokens, row.finish = generation.prompt_tokens, generation.finish
+    row.divergence = generation.divergence
     row.rounds = len(windows)
     row.drafts = sum(proposed > 0 for proposed, _ in windows)
     row.proposed = sum(proposed for proposed, _ in windows)

@@ -16,7 +16,7 @@ from typing import Literal
 from toolkit.errors import UserError
 from toolkit.files import finite, write_atomic
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SetName = Literal["quality", "speed"]
 
 
@@ -62,6 +62,7 @@ class Record:
     n_tokens: int = 0
     prompt_tokens: int = 0
     finish: str | None = None
+    divergence: float | None = None  # sum of D over verified places; of lossy methods, in the quality set
     rounds: int = 0
     drafts: int = 0
     proposed: int = 0

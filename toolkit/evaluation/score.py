@@ -65,6 +65,7 @@ class Quality:
     mean_tokens: float | None = None
     cut: float | None = None  # share that ran into the token limit
     extraction: dict[str, int] = field(default_factory=dict)
+    divergence: float | None = None  # D a token, summed over verified places; None of lossless methods
 
 
 def speed_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Speed:
@@ -145,6 +146,7 @@ def quality_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Quali
         mean_tokens=_over(sum(row.n_tokens for row in ok), len(ok)),
         cut=_over(sum(row.finish == "length" for row in ok), len(ok)),
         extraction=dict(Counter(row.extraction or "none" for row in judged)),
+        divergence=_divergence(ok),
     )
 
 
@@ -213,6 +215,12 @@ def _apart(rows: Iterable[Record], baseline: Iterable[Record]) -> int:
 
 def _tokens_and_seconds(rows: Sequence[Record]) -> tuple[int, float]:
     return sum(row.n_tokens for row in rows), sum(row.times["total"] for row in _batches(rows))
+
+
+def _divergence(rows: Sequence[Record]) -> float | None:
+    """D a token, of the rows that have it."""
+    lossy = [row for row in rows if row.divergence is not None]
+    return _over(sum(row.divergence for row in lossy), sum(row.n_tokens for row in lossy))
 
 
 def _add(lists: Iterable[list[int]]) -> list[int]:

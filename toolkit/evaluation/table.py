@@ -93,7 +93,7 @@ def position_table(speeds: Sequence[Speed], positions: int = 8) -> Table | None:
 
 
 def quality_table(qualities: Sequence[Quality]) -> Table:
-    columns = ["method", "exact", "n", "accuracy [95%]", "lost / gained", "tokens", "cut", "errors"]
+    columns = ["method", "exact", "n", "accuracy [95%]", "lost / gained", "D", "tokens", "cut", "errors"]
     rows = [
         [
             q.method,
@@ -101,6 +101,7 @@ def quality_table(qualities: Sequence[Quality]) -> Table:
             str(q.n),
             "= AR (lossless)" if q.inherited else _accuracy(q),
             NONE if q.lost is None else f"{q.lost} / {q.gained}",
+            number(q.divergence, 3),
             NONE if q.inherited else number(q.mean_tokens, 0),
             NONE if q.inherited else percent(q.cut),
             NONE if q.inherited else str(q.errors),
@@ -111,6 +112,7 @@ def quality_table(qualities: Sequence[Quality]) -> Table:
     count = f"n={max(q.n for q in ran)}" if ran else "n=0"
     note = (
         "Wilson interval over prompts; lost / gained: answers right with AR and wrong here / the reverse; "
+        "D: distance between what was emitted and the target's law, summed over verified places, a token; "
         "cut: share that ran into the token limit, counted as wrong. A lossless method has AR's accuracy and is not run"
     )
     return Table(f"Quality ({count}, batched, never timed)", columns, rows, [note])
