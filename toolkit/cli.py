@@ -14,12 +14,14 @@ from toolkit import __version__
 from toolkit.artifact import Manifest
 from toolkit.errors import exit_code
 from toolkit.export import commands
+from toolkit.training import trace_commands
 
 PROGRAMS = {  # each parses its own arguments, so that `python -m eval` and `draftsmith eval` are one program
     "eval": "run a recipe: baseline and methods side by side",
     "bench": "speed beside transformers",
     "generate": "one prompt through one method, streamed",
     **commands.DOES,
+    **trace_commands.DOES,
 }
 
 
@@ -40,6 +42,8 @@ def _run(argv: list[str]) -> int:
         return bench.main(argv[1:])
     if argv[:1] == ["generate"]:
         return _generate(argv[1:])
+    if argv and argv[0] in trace_commands.DOES:
+        return trace_commands.run(argv[0], argv[1:], _smoke)
     if argv and argv[0] in commands.DOES:
         return commands.run(argv[0], argv[1:], _smoke)
     arguments = _parser().parse_args(argv)

@@ -4,6 +4,7 @@
 The name `target` means the recipe's target: alone it is the very same Runner, with `draft_from` a pruned one.
 """
 
+import hashlib
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -65,8 +66,12 @@ class Models:
         return self._loaded[key]
 
     def fingerprint(self, config: ModelConfig) -> str:
-        """Of the weights of a model that was loaded."""
-        return self.provenance[spelled_out(config, self.config).label]["fingerprint"]
+        """Of a model that was loaded, what was cut from it included: two prunings of one model are two drafts."""
+        whole = spelled_out(config, self.config)
+        fingerprint = self.provenance[whole.label]["fingerprint"]
+        if whole.draft_from is None:
+            return fingerprint
+        return hashlib.sha256(f"{fingerprint} {whole.draft_from}".encode()).hexdigest()
 
     def head(self, name: str) -> tuple[Eagle3, Vocabulary]:
         """The EAGLE-3 head in a directory, where the target is and in its dtype; UserError where they do not fit."""

@@ -76,6 +76,10 @@ class Solution:
         """Does it keep the target's law, T = 1 wherever it drafts?"""
         return not (self.action > 1).any()
 
+    def limit(self, bins: Bins) -> int:
+        """The longest window it drafts: the first place at which every state stops, so that nobody is asked there."""
+        return int((self.action == STOP).reshape(bins.shape).all((0, 1)).argmax())
+
 
 @dataclass(frozen=True)
 class Policy:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.decode.models import VOCAB
+from toolkit.acceptance import jointadaspec as joint_acceptance
+from toolkit.acceptance.rejection import Rejection
 from toolkit.engine import loop
 from toolkit.engine.cache import SlotCache
 from toolkit.engine.loop import SpecDecoder
@@ -15,6 +17,7 @@ from toolkit.engine.runner import Runner
 from toolkit.engine.sampling import draw, warp
 from toolkit.engine.types import Batch, Draft, DraftView, LengthPolicy, Notes, TargetView, Verdict
 from toolkit.lengths.fixed import Fixed
+from toolkit.lengths.jointadaspec import JointAdaSpec
 from toolkit.proposers.draft_model import DraftModel
 
 
@@ -27,6 +30,19 @@ class DroppingDraft(DraftModel):
             return draft
         likely = draft.logq.gather(-1, draft.tokens[..., None]).squeeze(-1).exp() > 0.2
         return replace(draft, valid=draft.valid & likely.long().cumprod(1).bool())
+
+
+class NewestDropped(DraftModel):
+    """Where the policy ends a window, its last candidate goes too: the one whose state made the policy stop."""
+
+    def propose(self, batch: Batch, length: LengthPolicy) -> Draft:
+        draft = super().propose(batch, length)
+        drafted = draft.valid.sum(1, keepdim=True)
+        if draft.tokens.shape[1] == 0:
+            return draft
+        last = draft.tokens.gather(1, drafted.clamp(min=1) - 1)
+        ended = (drafted < length.limit) & ~torch.isin(last, batch.eos)  # by the policy; nobody drafts behind an EOS
+        return replace(draft, valid=draft.valid & (torch.arange(draft.tokens.shape[1]) < drafted - ended.long()))
 
 
 class TwoTemperatures(DraftModel):
@@ -81,6 +97,53 @@ class StaleCache(SlotCache):
 class StaleRunner(Runner):
     def cache(self, rows: int, capacity: int) -> SlotCache:
         return StaleCache(rows, capacity, self.device)
+
+
+class Peeking(Rejection):
+    """Submits a window up to the first candidate that the target likes less than the draft does."""
+
+    def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict:
+        if draft.logq is not None:
+            picked = draft.tokens[..., None]
+            logp = warp(target.logits, batch.sampling)[:, :-1].gather(-1, picked)
+            liked = (logp >= draft.logq.gather(-1, picked)).squeeze(-1)
+            draft.valid &= liked.long().cumprod(1).bool()
+        return super().verify(batch, draft, target)
+
+
+class Uncompacted(JointAdaSpec):
+    """When requests end, the state loses its last rows, whichever they were."""
+
+    def keep(self, rows: Tensor) -> None:
+        self.k_prev = self.k_prev[: len(rows)]
+
+
+class AllPlaces(JointAdaSpec):
+    """K_prev counts the places behind the first rejection as well: behind tokens that nobody committed."""
+
+    def observe(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
+        super().observe(batch, draft, replace(verdict, accepted=draft.valid.sum(1)), target)
+
+
+class OtherPlaces(joint_acceptance.JointAdaSpec):
+    """Each place is verified with the T of the one before."""
+
+    def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict:
+        shifted = {name: note.roll(1, dims=1) for name, note in draft.notes.items()}
+        return super().verify(batch, replace(draft, notes=shifted), target)
+
+
+class OneCoin(Rng):
+    """A row throws its coin once: for all places, and for all rounds."""
+
+    def __init__(self, keys: Tensor, committed: Tensor) -> None:
+        super().__init__(keys, committed)
+        self._first = Rng(keys, torch.zeros_like(committed))
+
+    def uniform(self, purpose: Purpose, position: Tensor | int, draw: int = 0) -> Tensor:
+        if purpose == Purpose.COIN:
+            return self._first.uniform(purpose, torch.zeros_like(position), draw)
+        return super().uniform(purpose, position, draw)
 
 
 class OneStream(Rng):

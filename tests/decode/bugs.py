@@ -11,19 +11,26 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.decode import compose, learned
 from tests.decode.broken import (
+    AllPlaces,
     DeafToEos,
     DroppingDraft,
     ForgetfulDraft,
+    NewestDropped,
+    OneCoin,
     OneStream,
+    OtherPlaces,
+    Peeking,
     Remembering,
     ReusedDraws,
     StaleCache,
     StaleRunner,
     TwoTemperatures,
+    Uncompacted,
     UnwarpedDraft,
 )
-from tests.decode.compose import Case
+from tests.decode.compose import KAPPAS, Case
 from tests.decode.models import build, model
 from toolkit.acceptance import _chain, rejection
 from toolkit.acceptance.rejection import Rejection
@@ -111,6 +118,11 @@ def candidate_dropped(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
     return _drafting(DroppingDraft, case)
 
 
+def newest_dropped(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """A policy that looked at the newest candidate and stopped drops it."""
+    return _drafting(NewestDropped, case)
+
+
 def two_temperatures(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
     """The draft is sampled at one temperature, and its q reported at another."""
     return _drafting(TwoTemperatures, case)
@@ -119,6 +131,32 @@ def two_temperatures(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
 def unwarped_draft(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
     """No bug: unwarped in both places."""
     return _drafting(UnwarpedDraft, case)
+
+
+# Policies that look, and policies that remember
+
+
+def peeking(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """What is submitted depends on the target's law for it."""
+    return case.decoder(Peeking())
+
+
+def state_not_compacted(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """K_prev stays where it was when rows move."""
+    patch.setattr(compose, "JointAdaSpec", Uncompacted)
+    return case.decoder()
+
+
+def k_prev_of_all_places(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """K_prev reads laws behind discarded candidates: no bias, but another policy than the one that was solved."""
+    patch.setattr(compose, "JointAdaSpec", AllPlaces)
+    return case.decoder()
+
+
+def lenience_of_place_before(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """The T of another place."""
+    solution = learned.solution(KAPPAS[case.length])
+    return case.decoder(OtherPlaces(learned.policy().note(solution), solution.exact))
 
 
 # Vocabularies of a draft's own
@@ -205,6 +243,12 @@ def reused_draws(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
     """A draft draw comes again in the next round, under a policy that has seen the candidate it gave."""
     patch.setattr(loop, "Rng", ReusedDraws)
     return remembering(patch, case)
+
+
+def one_coin(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:
+    """A coin comes again, in the same round and in later ones, under a policy that knows how it fell."""
+    patch.setattr(loop, "Rng", OneCoin)
+    return case.decoder()
 
 
 def one_stream(patch: pytest.MonkeyPatch, case: Case) -> SpecDecoder:

@@ -89,7 +89,7 @@ class DraftSpy:
 
     def __init__(self, proposer: Proposer, plain: PreTrainedModel) -> None:
         self.proposer, self.plain, self.worst = proposer, plain, Worst()
-        self.wants, self.has_logits = proposer.wants, proposer.has_logits
+        self.wants, self.has_logits, self.weights = proposer.wants, proposer.has_logits, proposer.weights
         self.prefill, self.commit, self.keep = proposer.prefill, proposer.commit, proposer.keep
 
     def propose(self, batch: Batch, length: LengthPolicy) -> Draft:

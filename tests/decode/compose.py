@@ -2,17 +2,22 @@
 
 import zlib
 from dataclasses import dataclass, replace
+from typing import Literal
 
-import numpy as np
-from scipy.special import entr, softmax
+import torch
 
+from tests.decode import learned
 from tests.decode.heads import drafting
 from tests.decode.models import Family, Kind, Recipe, draft_recipe, model, target_recipe
+from toolkit.acceptance import jointadaspec as joint_acceptance
 from toolkit.acceptance.rejection import Rejection
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import AcceptanceRule, LengthPolicy, Proposer, Sampling
 from toolkit.lengths.entropy import Entropy
 from toolkit.lengths.fixed import Fixed
+from toolkit.lengths.jointadaspec import JointAdaSpec
+from toolkit.lengths.specdecpp import SpecDecPP
+from toolkit.nets.heads import AcceptanceHead
 from toolkit.proposers.draft_model import DraftModel
 from toolkit.proposers.eagle3 import Eagle3Head
 from toolkit.proposers.ngram import NGram
@@ -30,6 +35,9 @@ WARPS = {
     "top-p0.8": Sampling(temperature=1.0, top_p=0.8, max_new_tokens=MAX_NEW_TOKENS),
 }
 
+Length = Literal["fixed", "entropy", "specdecpp", "jointadaspec", "jointadaspec-lossy"]
+KAPPAS = {"jointadaspec": learned.EXACT, "jointadaspec-lossy": learned.LOSSY}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -38,7 +46,7 @@ class Case:
     family: Family
     proposer: str = "draft_model"
     kind: Kind | None = None  # of the draft, where there is one
-    length: str = "fixed"
+    length: Length = "fixed"
     window: int = 4
     warp: str = "t1"
 
@@ -63,8 +71,27 @@ class Case:
     def draft(self) -> Recipe:
         return draft_recipe(self.family, self.kind)
 
+    @property
+    def head(self) -> AcceptanceHead:
+        """Of SpecDec++: it reads the states of the draft."""
+        drafted_by = self.target if self.proposer == "eagle3" else self.draft
+        return learned.acceptance_head(self.kind or self.proposer, self.family, drafted_by.hidden)
+
     def length_policy(self) -> LengthPolicy:
-        return Fixed(self.window) if self.length == "fixed" else Entropy(self.threshold, self.window)
+        if self.length == "fixed":
+            return Fixed(self.window)
+        if self.length == "entropy":
+            return Entropy(self.threshold, self.window)
+        if self.length == "specdecpp":
+            return SpecDecPP(self.head, learned.RISK, 1, self.window)
+        solution = learned.solution(KAPPAS[self.length])
+        return JointAdaSpec(learned.policy(), solution, self.window, None, torch.device("cpu"))
+
+    def accept(self) -> AcceptanceRule:
+        if self.length not in KAPPAS:
+            return Rejection()
+        solution = learned.solution(KAPPAS[self.length])
+        return joint_acceptance.JointAdaSpec(learned.policy().note(solution), solution.exact)
 
     def propose(self) -> Proposer:
         if self.proposer == "none":
@@ -76,8 +103,4 @@ class Case:
         return DraftModel(model(self.draft).runner)
 
     def decoder(self, accept: AcceptanceRule | None = None) -> SpecDecoder:
-        return SpecDecoder(model(self.target).runner, self.propose(), self.length_policy(), accept or Rejection())
-
-    def stops(self, raw: np.ndarray) -> np.ndarray:
-        """[n, V] raw draft logits -> [n, 1] bool: does the entropy policy end its window here?"""
-        return entr(softmax(raw, axis=-1)).sum(-1, keepdims=True) > self.threshold
+        return SpecDecoder(model(self.target).runner, self.propose(), self.length_policy(), accept or self.accept())

@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from tests.decode.models import ALIVE, EOS, VOCAB, Recipe, model
@@ -26,6 +27,13 @@ def contexts(depth: int) -> np.ndarray:
     return np.array(list(itertools.product(range(ALIVE), repeat=depth)), dtype=np.int64).reshape(ALIVE**depth, depth)
 
 
+def continued(prompt: Prompt, depth: int) -> np.ndarray:
+    """[A^depth, L + depth] the prompt with every continuation of that many tokens behind it."""
+    tails = contexts(depth)
+    heads = np.tile(np.array(prompt, dtype=np.int64), (len(tails), 1))
+    return np.concatenate([heads, tails], axis=1)
+
+
 @torch.inference_mode()
 def logits(plain: PreTrainedModel, prefixes: np.ndarray) -> np.ndarray:
     """[n, L] whole prefixes -> [n, V] raw logits of the next token, float64."""
@@ -33,12 +41,19 @@ def logits(plain: PreTrainedModel, prefixes: np.ndarray) -> np.ndarray:
     return torch.cat([plain(part, use_cache=False).logits[:, -1] for part in parts]).double().numpy()
 
 
+@torch.inference_mode()
+def states(plain: PreTrainedModel, prefixes: np.ndarray) -> Tensor:
+    """[n, L] whole prefixes -> [n, H] the last token's state after the final norm."""
+    parts = torch.from_numpy(prefixes).split(CHUNK)
+    return torch.cat(
+        [plain(part, use_cache=False, output_hidden_states=True).hidden_states[-1][:, -1] for part in parts]
+    )
+
+
 @functools.cache
 def raw(recipe: Recipe, prompt: Prompt, depth: int) -> np.ndarray:
     """[A^depth, V] raw logits after every continuation of `depth` tokens."""
-    tails = contexts(depth)
-    heads = np.tile(np.array(prompt, dtype=np.int64), (len(tails), 1))
-    scores = logits(model(recipe).plain, np.concatenate([heads, tails], axis=1))
+    scores = logits(model(recipe).plain, continued(prompt, depth))
     return spread(scores[:, recipe.tokens], recipe.tokens) if recipe.tokens else scores
 
 

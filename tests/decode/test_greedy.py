@@ -5,7 +5,7 @@ import pytest
 
 from tests.decode import exact, greedy
 from tests.decode.caches import ragged
-from tests.decode.compose import Case
+from tests.decode.compose import KAPPAS, Case, Length
 from tests.decode.models import TARGETS, VOCAB, Family, model
 from toolkit.acceptance.fuzzy import Fuzzy
 from toolkit.acceptance.rejection import Rejection
@@ -21,6 +21,8 @@ COMPOSITIONS += [
     ("draft_model", kind, length) for kind in ("far", "near", "trimmed") for length in ("fixed", "entropy")
 ]
 COMPOSITIONS += [("eagle3", None, length) for length in ("fixed", "entropy")]
+LEARNED = [("draft_model", "far", "specdecpp"), ("eagle3", None, "specdecpp"), ("draft_model", "near", "jointadaspec")]
+LEARNED += [("draft_model", "trimmed", "jointadaspec"), ("eagle3", None, "jointadaspec")]
 
 
 def _requests() -> list[Request]:
@@ -43,6 +45,32 @@ def test_lossless_is_autoregression(
     for prompt, generation in zip(PROMPTS, _decode(case, accept), strict=True):
         assert generation.tokens == greedy.autoregressive(model(case.target).plain, prompt, LIMIT)
         assert generation.lossless
+
+
+@pytest.mark.parametrize(("proposer", "kind", "length"), LEARNED)
+@pytest.mark.parametrize("family", TARGETS)
+def test_learned_windows_change_nothing(family: Family, proposer: str, kind: str | None, length: Length) -> None:
+    """Each under the rule that belongs to it."""
+    case = Case(family, proposer, kind, length)
+    for prompt, generation in zip(PROMPTS, _decode(case, case.accept()), strict=True):
+        assert generation.tokens == greedy.autoregressive(model(case.target).plain, prompt, LIMIT)
+        assert generation.lossless
+
+
+@pytest.mark.parametrize("length", ["jointadaspec", "jointadaspec-lossy"])
+@pytest.mark.parametrize("kind", ["far", "near"])
+@pytest.mark.parametrize("family", TARGETS)
+def test_lenience_by_state_by_brute_force(family: Family, kind: str, length: Length) -> None:
+    """x stands iff T p1(x) >= max p1, with the T of (H, K_prev, k): the same tokens, in the same windows."""
+    case = Case(family, "draft_model", kind, length)
+    target, draft = model(case.target).plain, model(case.draft).plain
+    lossy = 0
+    for prompt, generation in zip(PROMPTS, _decode(case, case.accept()), strict=True):
+        policy = greedy.ByState(KAPPAS[length])
+        wanted = greedy.speculative(target, draft, prompt, LIMIT, case.window, policy.passes, policy)
+        assert (generation.tokens, generation.windows) == (wanted.tokens, wanted.windows)
+        lossy += generation.tokens != greedy.autoregressive(target, prompt, LIMIT)
+    assert (lossy > 0) == (length == "jointadaspec-lossy")
 
 
 @pytest.mark.parametrize("family", TARGETS)

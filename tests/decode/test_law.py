@@ -4,7 +4,7 @@ import pytest
 
 from tests.decode import checks
 from tests.decode.compose import WARPS, Case
-from tests.decode.models import TARGETS
+from tests.decode.models import TARGETS, Family
 from tests.decode.stats import judge
 
 WINDOWS = (1, 4)
@@ -26,6 +26,18 @@ def _cases() -> list[Case]:
             length = ("fixed", "entropy")[(w + k) % 2]
             cases.append(Case(families[(w + k) % 3], "eagle3", None, length, window, warp))
             cases.append(Case(families[(w + k + 1) % 3], "draft_model", "trimmed", length, window, warp))
+    return cases + _learned(families)
+
+
+def _learned(families: list[Family]) -> list[Case]:
+    """Policies that were trained read more of a draft than its law, and one remembers the round before."""
+    cases = []
+    for w, warp in enumerate(("t1", "t0.7", "top-p0.8")):
+        drafts = [("draft_model", ("far", "near")[w % 2]), ("draft_model", "trimmed"), ("eagle3", None)]
+        for d, (proposer, kind) in enumerate(drafts):
+            cases.append(Case(families[(w + d) % 3], proposer, kind, "jointadaspec", 4, warp))
+            if warp != "top-p0.8" or kind == "far":
+                cases.append(Case(families[(w + 2 * d) % 3], proposer, kind, "specdecpp", 4, warp))
     return cases
 
 

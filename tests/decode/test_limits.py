@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.decode import checks, exact
-from tests.decode.compose import Case
+from tests.decode import checks, exact, learned
+from tests.decode.compose import Case, Length
 from tests.decode.draws import draw, request
-from tests.decode.models import EOS, model
+from tests.decode.models import EOS, TARGETS, Family, Kind, model
 from tests.decode.stats import DRAWS, judge
 from toolkit.acceptance.fuzzy import Fuzzy
 from toolkit.acceptance.rejection import Rejection
@@ -22,6 +22,8 @@ CASES = [
     Case("llama", kind="trimmed"),
     Case("qwen3", "eagle3"),
     Case("gpt2", "eagle3", length="entropy"),
+    Case("qwen3", kind="far", length="specdecpp"),
+    Case("llama", "eagle3", length="jointadaspec"),
 ]
 
 
@@ -110,9 +112,31 @@ def test_the_policy_cuts_windows_short() -> None:
             assert proposed[1:4].sum() > 10
 
 
+@pytest.mark.parametrize("length", ["specdecpp", "jointadaspec"])
+@pytest.mark.parametrize("kind", ["far", "near", "trimmed", None])
+@pytest.mark.parametrize("family", TARGETS)
+def test_learned_policies_cut_windows_short(family: Family, kind: Kind | None, length: Length) -> None:
+    """To every length there is; SpecDec++ always drafts one token."""
+    case = Case(family, "draft_model" if kind else "eagle3", kind, length)
+    windows = [w for g in _generations(case, 12) for w in g.windows[1:-1]]
+    proposed = np.bincount([count for count, _ in windows], minlength=5)
+    assert (proposed[1 if length == "specdecpp" else 0 :] > 0).all()
+
+
+def test_what_k_prev_was_matters() -> None:
+    """To every decision of some entropy and place: else a policy without memory would pass for the other."""
+    action = learned.solution(learned.EXACT).action.reshape(learned.policy().bins.shape)
+    for place in range(learned.K_MAX):
+        assert (action[:, :, place].min(1) < action[:, :, place].max(1)).any()
+
+
 def test_only_what_is_lossless_says_so() -> None:
     case = Case("llama", kind="far")
     sampling = Sampling(temperature=1.0, max_new_tokens=2)
     for accept, lossless in ((Rejection(), True), (Fuzzy(1.0, []), True), (Fuzzy(1.0, [1.5]), False)):
         decoder = SpecDecoder(model(case.target).runner, case.propose(), case.length_policy(), accept)
         assert decoder.generate([request(0)], sampling)[0].lossless is lossless
+    for length, lossless in (("specdecpp", True), ("jointadaspec", True), ("jointadaspec-lossy", False)):
+        for warped in (sampling, Sampling(max_new_tokens=2)):
+            decoder = Case("llama", kind="far", length=length).decoder()
+            assert decoder.generate([request(0)], warped)[0].lossless is lossless

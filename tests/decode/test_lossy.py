@@ -43,3 +43,18 @@ def test_lossy_law(lossy: Lossy) -> None:
     draws = draw(decoder, lossy.case.sampling, DRAWS)
     for which, p in checks.lossy_law(lossy.case, draws, lossy.rule).items():
         judge(f"{lossy.name} {lossy.case.name} {which}", p)
+
+
+LAGGED = [
+    Case("llama", kind="far", length="jointadaspec-lossy", window=2),
+    Case("qwen3", kind="far", length="jointadaspec-lossy", window=3),
+    Case("gpt2", kind="near", length="jointadaspec-lossy", window=2),
+]
+
+
+@pytest.mark.parametrize("case", LAGGED, ids=lambda case: case.name)
+def test_lossy_law_by_state(case: Case) -> None:
+    """JointAdaSpec: T, and where a window ends, by (H, K_prev, k)."""
+    assert not case.decoder().accept.lossless(case.sampling)
+    for which, p in checks.lagged_law(case, checks.clean(case)).items():
+        judge(f"lagged {case.name} {which}", p)

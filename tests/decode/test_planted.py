@@ -11,6 +11,7 @@ from tests.decode.draws import draw
 from tests.decode.stats import CAUGHT, judge
 from tests.decode.test_cache import LENGTHS, TOLERANCE, spied
 from tests.decode.test_law import CASES
+from tests.decode.test_lossy import LAGGED
 
 FAR_1 = Case("qwen3", kind="far", window=1, warp="t1")
 NEAR_1 = Case("qwen3", kind="near", window=1, warp="t0.7")
@@ -19,6 +20,10 @@ FAR_TOP_P = Case("qwen3", kind="far", window=4, warp="top-p0.8")
 NEAR = Case("llama", kind="near", window=4, warp="t1")
 TRIMMED = Case("llama", kind="trimmed", window=4, warp="t1")
 HEAD = Case("qwen3", "eagle3", window=4, warp="top-p0.8")
+
+SPEC = Case("llama", kind="far", length="specdecpp", window=4, warp="t1")
+JOINT = Case("llama", kind="far", length="jointadaspec", window=4, warp="t1")
+JOINT_HEAD = Case("gpt2", "eagle3", length="jointadaspec", window=4, warp="t1")
 
 FIRST = "tokens 1-3"
 SECOND = "tokens 2-4"  # k+1 to k+3
@@ -57,16 +62,22 @@ PLANTED = [
     Planted(bugs.missing_tokens_shared_in, TRIMMED, checks.law, FIRST),
     Planted(bugs.untranslated_tokens, HEAD, checks.law, FIRST),
     Planted(bugs.law_not_spread, HEAD, checks.law, FIRST),
+    Planted(bugs.newest_dropped, SPEC, checks.law, FIRST),
+    Planted(bugs.newest_dropped, JOINT, checks.law, FIRST),
+    Planted(bugs.peeking, JOINT, checks.law, FIRST),
+    Planted(bugs.one_coin, JOINT, checks.law, FIRST),
     # What no law can see, because the output stays exact
     Planted(bugs.stale_draft_slot, NEAR, checks.counts, "accepted 1"),
     Planted(bugs.unfed_candidate, NEAR_1, checks.counts, "accepted 1 after a full window"),
     Planted(bugs.stale_head_slot, HEAD, checks.counts, "accepted 1"),
+    Planted(bugs.k_prev_of_all_places, JOINT, checks.counts, "drafted 1"),
+    Planted(bugs.state_not_compacted, JOINT_HEAD, checks.counts, "drafted 1"),
 ]
 
 
 def _name(planted: Planted) -> str:
     beside = f"-beside-{planted.clean.__name__}" if planted.clean else ""
-    return f"{planted.bug.__name__}{beside}-{planted.case.proposer}"
+    return f"{planted.bug.__name__}{beside}-{planted.case.proposer}-{planted.case.length}"
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=_name)
@@ -88,6 +99,20 @@ def test_law_does_not_catch_a_misreading_draft(bug: bugs.Bug, monkeypatch: pytes
     """Which is why `counts` exists: whatever the draft believes, rejection makes good for it."""
     for which, p in checks.law(NEAR, draw(bug(monkeypatch, NEAR), NEAR.sampling, PLANTED_DRAWS)).items():
         judge(f"law under {bug.__name__} {which}", p)
+
+
+@pytest.mark.parametrize("bug", [bugs.k_prev_of_all_places, bugs.state_not_compacted], ids=lambda bug: bug.__name__)
+def test_law_does_not_catch_a_misremembering_policy(bug: bugs.Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it knows of earlier rounds, and of whose, is no bias: it stops before it sees the next candidate."""
+    for which, p in checks.law(JOINT, draw(bug(monkeypatch, JOINT), JOINT.sampling, PLANTED_DRAWS)).items():
+        judge(f"law under {bug.__name__} {which}", p)
+
+
+def test_lossy_law_catches_the_lenience_of_another_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = LAGGED[0]
+    judge("beside lenience_of_place_before", checks.lagged_law(case, checks.clean(case))["first round"])
+    draws = draw(bugs.lenience_of_place_before(monkeypatch, case), case.sampling, PLANTED_DRAWS)
+    assert checks.lagged_law(case, draws)["first round"] < CAUGHT
 
 
 def test_cache_catches_stale_slots() -> None:

@@ -1,9 +1,12 @@
 """Runs that several tests look at."""
 
+import shutil
+
 import pytest
 
 from tests.training import distilling
 from tests.training.runs import TINY, Training
+from tests.training.traced import Tracing, edit
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,20 @@ def distilled(adapted, answers, tmp_path_factory):
     made = distilling.Distilling(tmp_path_factory.mktemp("distilled"), adapted, answers)
     made.said = made.launch()
     return made
+
+
+@pytest.fixture(scope="session")
+def collected(tmp_path_factory):
+    """A trace of a tiny pair, collected by one process from beginning to end. Only to be read."""
+    tracing = Tracing(tmp_path_factory.mktemp("collected"))
+    assert tracing.run() == 0
+    return tracing
+
+
+@pytest.fixture
+def trace_alone(collected, tmp_path):
+    """The same trace where its target is not at hand: whatever loads the target fails -> the trace's directory."""
+    directory = tmp_path / "alone"
+    shutil.copytree(collected.path, directory)
+    edit(directory / "trace.json", target=collected.header()["target"] | {"name": str(tmp_path / "gone")})
+    return directory

@@ -75,9 +75,9 @@ def build(config: Config, models: Models) -> JointAdaSpec:
     policy, made_for = models.policy(config.policy)
     where = f"length jointadaspec: {config.policy}"
     solution = policy.solution(config.order, config.kappa, where)
-    limit = policy.bins.k_max if config.max is None else config.max
-    if not 1 <= limit <= policy.bins.k_max:
+    most = policy.bins.k_max if config.max is None else config.max
+    if not 1 <= most <= policy.bins.k_max:
         raise UserError(
-            f"{where}: max is {limit}; expected 1 to {policy.bins.k_max}, the longest window it was made for"
+            f"{where}: max is {most}; expected 1 to {policy.bins.k_max}, the longest window it was made for"
         )
-    return JointAdaSpec(policy, solution, limit, made_for, models.target.device)
+    return JointAdaSpec(policy, solution, min(most, solution.limit(policy.bins)), made_for, models.target.device)

@@ -21,7 +21,7 @@ class Config:
     head: str  # a directory that train/specdecpp.py wrote
     threshold: float | None = None  # null: the one that was chosen for it
     min: int = 1  # tokens that are always drafted
-    max: int | None = None  # longest window, tokens; null: the one that it was trained for
+    max: int | None = None  # longest window, tokens; null: the one that was chosen for it
 
 
 class SpecDecPP:

@@ -30,7 +30,7 @@ _STORED = torch.float16
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """What a head was made for; a method may say otherwise."""
+    """What was found best for a head; a method may say otherwise."""
 
     threshold: float  # a window ends where the chance that a token in it is rejected is above this
     max: int  # longest window

@@ -34,10 +34,16 @@ class CostsConfig:
     batch: int = 1
 
 
-def rules(settings: CostsConfig) -> list[config.Rule]:
+def rules(settings: CostsConfig, window: int) -> list[config.Rule]:
+    least = max(8, window + 1)  # a window is never drafted past the last token
     return [
         ("trace.costs.prompts", settings.prompts, settings.prompts >= 0, "0 (not measured) or more"),
-        ("trace.costs.max_new_tokens", settings.max_new_tokens, settings.max_new_tokens >= 8, "8 or more"),
+        (
+            "trace.costs.max_new_tokens",
+            settings.max_new_tokens,
+            settings.prompts == 0 or settings.max_new_tokens >= least,
+            f"{least} or more: 8, and one more than trace.window",
+        ),
         ("trace.costs.batch", settings.batch, settings.batch >= 1, "1 or more"),
     ]
 

@@ -127,24 +127,28 @@ class Trace:
 
     def windows(self, temperature: float, *, hidden: bool = False) -> Windows:
         """All windows that were drafted at this temperature, with the draft's states if asked for."""
-        known = sorted({value for path in self.directories for value in read_header(path).temperatures})
+        headers = {path: read_header(path) for path in self.directories}
+        known = sorted({value for header in headers.values() for value in header.temperatures})
         if temperature not in known:
             raise UserError(
                 f"{self.directories[0]}: key 'temperature' is {temperature:g}, and the trace was collected at "
                 f"{', '.join(f'{value:g}' for value in known)}. Choose one of these, or collect that one as well."
             )
-        if hidden and "draft" not in self.header.hidden:
-            raise UserError(
-                f"{self.directories[0] / HEADER}: key 'hidden' is {self.header.hidden}: the draft's hidden states were "
-                "not kept. Collect the trace with trace.hidden=[draft] into another trace.path."
-            )
-        skipped = () if hidden else ("draft_hidden", "target_hidden")
-        tables = [_read(part, self.header.lenience, skipped) for part in self.parts(PLACES)]
+        for path, header in headers.items():
+            if hidden and "draft" not in header.hidden:
+                raise UserError(
+                    f"{path / HEADER}: key 'hidden' is {header.hidden}: the draft's hidden states were not kept. "
+                    "Collect the trace with trace.hidden=[draft] into another trace.path."
+                )
+        skipped = ("target_hidden",) if hidden else ("draft_hidden", "target_hidden")
+        parts = self.parts(PLACES)
+        tables = [_read(part, self.header.lenience, skipped) for part in parts]
         chosen = [
             table.filter(pc.equal(table["temperature"], pa.scalar(temperature, pa.float32()))) for table in tables
         ]
         if not sum(table.num_rows for table in chosen):
             raise UserError(f"{self.directories[0]}: no drafted position at temperature {temperature:g}. {_AGAIN}")
+        _once(parts, chosen)
         return _windows(pa.concat_tables(chosen), self.header, temperature, hidden)
 
     def rounds(self) -> pa.Table:
@@ -152,7 +156,9 @@ class Trace:
         return pa.concat_tables([_read(part, self.header.lenience) for part in self.parts(ROUNDS)])
 
     def parts(self, kind: str) -> list[Path]:
-        return [part for path in self.directories for part in sorted((path / PARTS).glob(f"{kind}-*.parquet"))]
+        """Files of positions or of rounds; rounds that have no positions beside them were cut off by a kill."""
+        places = [part for path in self.directories for part in sorted((path / PARTS).glob(f"{PLACES}-*.parquet"))]
+        return [part.with_name(part.name.replace(PLACES, kind, 1)) for part in places]
 
     def costs(self) -> Costs:
         """Of the first directory that has them; UserError where none has."""
@@ -208,13 +214,26 @@ def _read(part: Path, lenience: Sequence[float], skipped: Sequence[str] = ()) ->
         table = file.read([name for name in file.schema_arrow.names if name not in skipped])
     except (OSError, pa.ArrowException) as error:
         raise UserError(
-            f"{part}: not readable as Parquet ({error}). Delete it and run the same collect again."
+            f"{part}: not readable as Parquet ({error}). Delete {part.parent}/*-{part.name.partition('-')[2]} and run "
+            "the same train/collect.py command again."
         ) from None
     found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     for key, value in metadata(lenience).items():
         if found.get(key) != value:
             raise UserError(f"{part}: '{key}' is {found.get(key)}; expected {value}, as {HEADER} has it. {_AGAIN}")
     return table
+
+
+def _once(parts: Sequence[Path], tables: Sequence[pa.Table]) -> None:
+    """Refuse a request that is in two files: its windows would be mixed up."""
+    seen: dict[int, int] = {}
+    for number, table in enumerate(tables):
+        for request in pc.unique(table["request"]).to_pylist():
+            if (other := seen.setdefault(request, number)) != number:
+                raise UserError(
+                    f"{parts[number]}: has request {request}, as {parts[other]} has. Traces that are learned from "
+                    "together must be of different prompts: leave one directory out."
+                )
 
 
 _FLOATS = (

@@ -8,7 +8,8 @@ number of processes, and a longer list of prompts extends the trace. What a roun
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from toolkit.engine.trace import SCHEMA_VERSION, Recorder
 from toolkit.engine.types import Proposer, Request, Sampling
 from toolkit.errors import UserError
 from toolkit.evaluation.progress import Bar
-from toolkit.files import write_json
+from toolkit.files import lock, write_json
 from toolkit.hub import ModelConfig, Models
 from toolkit.lengths.fixed import Fixed
 from toolkit.training import answers, processes, trace_costs
@@ -70,8 +71,8 @@ def check(settings: TraceConfig, where: Path | str) -> None:
         (
             "trace.temperatures",
             temperatures,
-            temperatures and all(t >= 0 for t in temperatures),
-            "one temperature or more, each 0 (greedy) or above",
+            temperatures and all(t >= 0 for t in temperatures) and len({*temperatures}) == len(temperatures),
+            "one temperature or more, each once, and 0 (greedy) or above",
         ),
         (
             "trace.lenience",
@@ -81,9 +82,9 @@ def check(settings: TraceConfig, where: Path | str) -> None:
         ),
         ("trace.hidden", settings.hidden, set(settings.hidden) <= set(STATES), f"some of {', '.join(STATES)}"),
         ("trace.batch", settings.batch, settings.batch >= 1, "1 or more"),
-        ("trace.max_new_tokens", settings.max_new_tokens, settings.max_new_tokens >= 1, "1 or more"),
+        ("trace.max_new_tokens", settings.max_new_tokens, settings.max_new_tokens >= 2, "2 or more"),
     ]
-    config.require(where, [*rules, *trace_costs.rules(settings.costs)])
+    config.require(where, [*rules, *trace_costs.rules(settings.costs, settings.window)])
 
 
 def run(target: ModelConfig, prompts: DataConfig, settings: TraceConfig, where: Path | str) -> Path:
@@ -100,25 +101,37 @@ def run(target: ModelConfig, prompts: DataConfig, settings: TraceConfig, where: 
     asked = answers.asked(prompts, models.target.tokenizer, where)
     header = _header(models, proposer, node, prompts, settings)
     _check_size(settings, models, len(asked), where)
-    if state.is_main_process:
-        _open(directory, header, where)
-    state.wait_for_everyone()
-    done = _done(directory)
-    state.wait_for_everyone()  # nobody writes before all have read what is there
-    _collect(
-        directory,
-        models,
-        proposer,
-        settings,
-        _chunks(asked, settings, done)[state.process_index :: state.num_processes],
-    )
-    state.wait_for_everyone()
-    if state.is_main_process:
-        sources.say(
-            f"{directory}: traces of {len(asked)} prompts; `draftsmith describe {directory}` says what is in it"
-        )
-        _measure(directory, models, proposer, settings, asked, state.num_processes)
+    with _alone(directory, state.is_main_process):
+        if state.is_main_process:
+            _open(directory, header, asked, where)
+        state.wait_for_everyone()
+        done = _done(directory)
+        state.wait_for_everyone()  # nobody writes before all have read what is there
+        chunks = _chunks(asked, settings, done)[state.process_index :: state.num_processes]
+        _collect(directory, models, proposer, settings, chunks)
+        state.wait_for_everyone()
+        if state.is_main_process:
+            sources.say(
+                f"{directory}: traces of {len(asked)} prompts; `draftsmith describe {directory}` says what is in it"
+            )
+            _measure(directory, models, proposer, settings, asked, state.num_processes)
     return directory
+
+
+@contextmanager
+def _alone(directory: Path, first: bool) -> Iterator[None]:
+    """Held by the first process. A launcher that is killed may leave processes behind, which go on writing."""
+    if not first:
+        yield
+        return
+    with artifact.writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        file = lock(
+            directory / ".lock",
+            f"{directory}: another process collects there; wait for it, end it, or set another trace.path.",
+        )
+    with file:
+        yield
 
 
 def _collect(
@@ -154,7 +167,7 @@ class Chunk:
         return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
-def _chunks(asked: Sequence[Asked], settings: TraceConfig, done: set[tuple[float, int]]) -> list[Chunk]:
+def _chunks(asked: Sequence[Asked], settings: TraceConfig, done: dict[tuple[float, int], int]) -> list[Chunk]:
     """What is missing, the longest prompts last: temperatures in turn, so that a stopped run has some of each."""
     chunks = []
     for temperature in settings.temperatures:
@@ -174,17 +187,33 @@ def _write(parts: Path, name: str, rounds: pa.Table, places: pa.Table) -> None:
             beside.replace(parts / f"{kind}-{name}.parquet")
 
 
-def _done(directory: Path) -> set[tuple[float, int]]:
-    """(temperature, request) pairs that are there."""
-    found: set[tuple[float, int]] = set()
+def _done(directory: Path) -> dict[tuple[float, int], int]:
+    """(temperature, request) pairs that are there -> how many tokens the prompt had."""
+    found: dict[tuple[float, int], int] = {}
     for places in (directory / PARTS).glob(f"{PLACES}-*.parquet"):
         rounds = places.with_name(places.name.replace(PLACES, ROUNDS, 1))
         try:
-            table = pq.read_table(rounds, columns=["temperature", "request"])
+            table = pq.read_table(rounds, columns=["temperature", "request", "committed"], filters=[("window", "=", 0)])
         except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{rounds}: not readable as Parquet ({error}). Delete it and {places}.") from None
-        found.update(zip(table["temperature"].to_pylist(), table["request"].to_pylist(), strict=True))
+            raise UserError(
+                f"{rounds}: not readable as Parquet ({error}). Delete it and {places}, and run the same command again."
+            ) from None
+        keys = zip(table["temperature"].to_pylist(), table["request"].to_pylist(), strict=True)
+        found.update(zip(keys, table["committed"].to_pylist(), strict=True))
     return found
+
+
+def _check_prompts(directory: Path, asked: Sequence[Asked], where: Path | str) -> None:
+    """Refuse what goes by the same name as a prompt that is there, and is another one."""
+    lengths = {request: length for (_, request), length in _done(directory).items()}
+    for one in asked:
+        there = lengths.get(one.number, len(one.tokens))
+        if there != len(one.tokens):
+            raise UserError(
+                f"{where}: key 'data.tasks': the prompt of '{one.key}' has {len(one.tokens)} tokens, and in "
+                f"{directory} it has {there}: another style, template or wording. Set trace.path to another "
+                "directory, or delete this one."
+            )
 
 
 def _float32(value: float) -> float:
@@ -215,7 +244,7 @@ def _header(
     )
 
 
-def _open(directory: Path, header: Header, where: Path | str) -> None:
+def _open(directory: Path, header: Header, asked: Sequence[Asked], where: Path | str) -> None:
     """A new trace's header, or that of one which is extended. UserError where something else is there."""
     if (directory / HEADER).is_file():
         there = read_header(directory)
@@ -226,9 +255,14 @@ def _open(directory: Path, header: Header, where: Path | str) -> None:
                     f"{where}: {directory / HEADER} holds a trace with {key} {same[key]}, and this recipe has {value}. "
                     "Set trace.path to another directory, or delete this one."
                 )
-        header = dataclasses.replace(header, temperatures=sorted({*there.temperatures, *header.temperatures}))
+        _check_prompts(directory, asked, where)
+        temperatures = sorted({*there.temperatures, *header.temperatures})
+        data = [*there.data, *(task for task in header.data if task not in there.data)]
+        header = dataclasses.replace(there, temperatures=temperatures, data=data)
     with artifact.writing(directory):
         (directory / PARTS).mkdir(parents=True, exist_ok=True)
+        for partial in (directory / PARTS).glob(".*.partial"):  # what a killed run was writing
+            partial.unlink()
         write_json(directory / HEADER, dataclasses.asdict(header))
 
 
@@ -241,10 +275,11 @@ def _check_size(settings: TraceConfig, models: Models, prompts: int, where: Path
         prompts * settings.max_new_tokens * settings.window * len(settings.temperatures)
     )  # a token a round at worst
     most = 2 * width * places * len(settings.hidden) / 1e9
-    sources.say(
-        f"hidden states ({', '.join(settings.hidden)}): about {most / 2:.2f} GB at two tokens a round, at most "
-        f"{most:.2f} GB (trace.budget_gb {settings.budget_gb:g})"
-    )
+    if processes.joined().is_main_process:
+        sources.say(
+            f"hidden states ({', '.join(settings.hidden)}): about {most / 2:.2f} GB at two tokens a round, at most "
+            f"{most:.2f} GB (trace.budget_gb {settings.budget_gb:g})"
+        )
     if most > settings.budget_gb:
         raise UserError(
             f"{where}: key 'trace.budget_gb' is {settings.budget_gb:g}, and hidden states may take {most:.2f} GB. "
