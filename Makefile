@@ -16,7 +16,8 @@ SMOKE := target=tiny-random:llama
 # `make gpu PYTHON=python3` runs on a Python that has torch already; otherwise .venv is used
 GPU_PYTHON := $(or $(PYTHON),$(BIN)/python)
 
-# checkpoints/NAME : minutes on two cores : the recipes/train/smollm2 that lead to it. Each recipe's first line runs it
+# checkpoints/NAME : minutes on two cores : the recipes/train/smollm2 that lead to it. Each recipe's first line runs it.
+# A trace is in the minutes of each that reads it, and made once
 ARTIFACTS := \
   smollm2-cot:40:cot \
   smollm2-cot-draft:30:cot \
@@ -25,7 +26,15 @@ ARTIFACTS := \
   smollm2-eagle3:90:answers_gsm8k,eagle3 \
   smollm2-distilled:25:answers_gsm8k,distill_math \
   smollm2-cot-eagle3:30:answers_steps,cot_eagle3 \
-  smollm2-cot-distilled:10:answers_steps,cot_distill
+  smollm2-cot-distilled:10:answers_steps,cot_distill \
+  smollm2-jointadaspec:40:trace_gsm8k,jointadaspec \
+  smollm2-jointadaspec-t0:40:trace_gsm8k,jointadaspec_t0 \
+  smollm2-specdecpp:40:trace_gsm8k,specdecpp \
+  smollm2-specdecpp-t0:40:trace_gsm8k,specdecpp_t0 \
+  smollm2-cot-jointadaspec:15:trace_steps,cot_jointadaspec \
+  smollm2-cot-jointadaspec-t0:15:trace_steps,cot_jointadaspec_t0 \
+  smollm2-cot-specdecpp:15:trace_steps,cot_specdecpp \
+  smollm2-cot-specdecpp-t0:15:trace_steps,cot_specdecpp_t0
 
 .PHONY: help setup vllm-env test-vllm demo artifacts test test-slow test-real exact smoke check format bench gpu clean
 
@@ -95,7 +104,7 @@ artifacts: $(STAMP)  ## train what is missing in checkpoints/ (hours; it says fi
 	  fi; \
 	done; \
 	if [ -z "$$todo" ]; then echo "nothing is missing in checkpoints/"; exit 0; fi; \
-	echo "together about $$together minutes; stopped, the same command goes on"; \
+	echo "together at most about $$together minutes; stopped, the same command goes on"; \
 	set -e; \
 	for entry in $$todo; do \
 	  IFS=: read -r name minutes steps <<< "$$entry"; \
@@ -124,7 +133,7 @@ test-vllm: $(STAMP) $(VLLM_STAMP)  ## tests that load what was exported into vLL
 exact: $(STAMP)  ## the exactness suite with ten times the draws
 	DRAFTSMITH_EXACT_DRAWS=10 $(BIN)/python -m pytest -q -rs -m "not real and not gpu" tests/decode
 
-smoke: $(STAMP)  ## evals, a training chain and the bench on a tiny random model, in a minute
+smoke: $(STAMP)  ## evals, training, traces and the bench on a tiny random model, in a few minutes
 	@set -e; rm -rf results/smoke-*; \
 	for name in smoke demo gsm8k_smollm2; do \
 	  echo "== $$name"; \
@@ -135,6 +144,10 @@ smoke: $(STAMP)  ## evals, a training chain and the bench on a tiny random model
 	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/cot_cod.py recipes/train/smoke/chain.yaml; \
 	echo "== drafts"; rm -rf checkpoints/smoke-* checkpoints/.runs/smoke-* results/answers/smoke-plain*; \
 	for step in collect:answers eagle3:eagle3 distill:distill; do \
+	  $(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/$${step%:*}.py recipes/train/smoke/$${step#*:}.yaml; \
+	done; \
+	echo "== traces"; rm -rf results/traces/smoke; \
+	for step in collect:trace specdecpp:specdecpp jointadaspec:jointadaspec; do \
 	  $(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/$${step%:*}.py recipes/train/smoke/$${step#*:}.yaml; \
 	done; \
 	echo "== bench"; \

@@ -1,13 +1,18 @@
 """Named methods and what a recipe may make of them."""
 
+import numpy as np
 import pytest
 import yaml
 
-from tests.artifacts import eagle_head
-from toolkit import config, methods
+from tests.artifacts import eagle_head, manifest
+from toolkit import artifact, config, methods, policy
 from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
 from toolkit.hub import ModelConfig, Models
+from toolkit.policy import ORDERS, Bins, Policy, Solution
+from toolkit.proposers import draft_model
+
+DRAFT = {"model": {"name": "target", "draft_from": {"layers": [0]}}}
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +21,33 @@ def models():
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
+def own(tmp_path_factory, models):
     """What a named method cannot name for every target: changes to its pieces."""
+    table = {"policy": solved(tmp_path_factory.mktemp("policy"), models)}
+    learned = {"proposer": {"type": "draft_model"} | DRAFT, "length": table, "accept": table}
     return {
         "eagle3": {"proposer": {"head": eagle_head(tmp_path_factory.mktemp("head"))[0]}},
-        "distilled": {"proposer": {"model": {"name": "target", "draft_from": {"layers": [0]}}}},
+        "distilled": {"proposer": DRAFT},
+        "jointadaspec": learned,
+        "cascade_length_then_verif": learned,
+        "cascade_verif_then_length": learned,
     }
+
+
+def solved(directory, models):
+    """A policy for DRAFT that drafts two tokens, whatever it sees, and verifies them leniently -> its path."""
+    bins = Bins(entropy=(1.0,), divergence=(0.1,), k_max=2)
+    action = np.full(bins.shape, 2, np.int8)
+    action[..., 2] = policy.STOP
+    lenient = np.ones(bins.states, np.int8)
+    solutions = tuple(Solution(order, 1.0, 0.01, action.reshape(-1), lenient) for order in ORDERS)
+    policy.save(Policy(bins, (1.0, 2.0), solutions, np.zeros((bins.states, 2), np.int32)), directory)
+    target = models.identity()
+    weights = draft_model.build(config.piece("proposers", {"type": "draft_model"} | DRAFT, "test")[1], models).weights
+    draft = {"name": "draft", "fingerprint": weights, "tokenizer": target["tokenizer"], "adapters": []}
+    binds = {"target": target, "draft": draft}
+    artifact.write(directory, manifest(kind="jointadaspec", provides=["accept", "length"], base={}, binds=binds))
+    return str(directory)
 
 
 @pytest.fixture(scope="module")

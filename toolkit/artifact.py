@@ -52,6 +52,14 @@ class Manifest:
     composes: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  # path in the directory -> SHA-256, set by `write`
 
+    def pieces(self, directory: Path | str) -> dict[str, Any]:
+        """The slots of `composes` as a recipe's method has them, with this artifact in that directory."""
+        return {
+            slot: {key: str(directory) if value == "." else value for key, value in piece.items()}
+            for slot, piece in self.composes.items()
+            if slot != "target"
+        }
+
 
 def write(directory: Path, manifest: Manifest) -> Manifest:
     """Hash the files in the directory and write its manifest -> the manifest with these hashes."""

@@ -1,6 +1,7 @@
 """Every eval recipe runs: on a tiny model, on a few prompts."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ SMALL = ["target=tiny-random:llama", "task.limit=3", "task.shots=0", "sampling.m
 OF_ANOTHER_MODEL = {  # their drafts were trained for the real one
     "drafts_gsm8k": ["methods=[ngram]"],
     "drafts_steps": ["methods=[ngram]", "use=[]"],
+    "lengths_gsm8k": ["methods=[ngram]"],
+    "lengths_gsm8k_t0": ["methods=[ngram]"],
+    "lengths_steps": ["methods=[ngram]", "use=[]"],
+    "lengths_steps_t0": ["methods=[ngram]", "use=[]"],
 }
 
 
@@ -36,9 +41,11 @@ def test_it_runs(recipe: Path, tmp_path):
 @pytest.mark.real
 @pytest.mark.parametrize("name", OF_ANOTHER_MODEL)
 def test_trained_drafts_run(name, tmp_path):
-    if not Path("checkpoints/smollm2-distilled").is_dir():
-        pytest.skip("checkpoints/smollm2-distilled is not there: make artifacts trains it")
-    assert main([f"recipes/eval/{name}.yaml", *SMALL[1:2], *SMALL[3:], f"out={tmp_path / 'out'}"]) == 0
+    recipe = f"recipes/eval/{name}.yaml"
+    named = {"checkpoints/smollm2-distilled", *re.findall(r"checkpoints/[\w-]+", Path(recipe).read_text())}
+    if missing := sorted(path for path in named if not Path(path).is_dir()):
+        pytest.skip(f"{missing[0]} is not there: make artifacts trains it")
+    assert main([recipe, *SMALL[1:2], *SMALL[3:], f"out={tmp_path / 'out'}"]) == 0
     check(tmp_path / "out")
 
 

@@ -17,9 +17,13 @@ from toolkit.tasks import steps
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 SAMPLING = Sampling(max_new_tokens=48)
 STYLES = ("cot", "cod")
-LORAS = ("smollm2-cot", "smollm2-cod", "smollm2-cod-draft", "smollm2-cot-distilled")
+LORAS = ("smollm2-cot", "smollm2-cod", "smollm2-cot-distilled")
 HEADS = ("smollm2-eagle3", "smollm2-cot-eagle3")
-TRACKED = (*LORAS, *HEADS)
+LEARNED = (  # from traces
+    *("smollm2-jointadaspec", "smollm2-jointadaspec-t0", "smollm2-cot-jointadaspec", "smollm2-cot-jointadaspec-t0"),
+    *("smollm2-specdecpp", "smollm2-cot-specdecpp"),
+)
+TRACKED = (*LORAS, *HEADS, *LEARNED)
 TOGETHER = 60e6  # bytes
 
 

@@ -47,4 +47,7 @@ def run_by(name: str) -> list[Path]:
 
 
 LORA, PIPELINES = run_by("lora"), run_by("cot_cod")
-ANSWERS, HEADS, DISTILLED = run_by("collect"), run_by("eagle3"), run_by("distill")
+COLLECTED, HEADS, DISTILLED = run_by("collect"), run_by("eagle3"), run_by("distill")
+TRACES = [path for path in COLLECTED if "trace" in yaml.safe_load((ROOT / path).read_text())]
+ANSWERS = [path for path in COLLECTED if path not in TRACES]
+ACCEPTANCE_HEADS, POLICIES = run_by("specdecpp"), run_by("jointadaspec")

@@ -6,12 +6,14 @@ from collections import Counter
 import pytest
 
 from tests.recipes.shipped import (
-    ANSWERS,
+    ACCEPTANCE_HEADS,
+    COLLECTED,
     DISTILLED,
     HEADS,
     LARGE,
     LORA,
     PIPELINES,
+    POLICIES,
     ROOT,
     TRAIN,
     command,
@@ -55,7 +57,7 @@ def test_the_first_line_runs_this_very_file(path):
         assert words[0] == "python"
         OTHERS[program(path)](path)
     else:
-        assert path in LORA + PIPELINES + ANSWERS + HEADS + DISTILLED
+        assert path in LORA + PIPELINES + COLLECTED + HEADS + DISTILLED + ACCEPTANCE_HEADS + POLICIES
         assert words[:3] == ["accelerate", "launch", "--config_file"]
         assert launched(path).is_file()
 

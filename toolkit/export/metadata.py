@@ -39,7 +39,8 @@ def card_data(manifest: Manifest, name: str) -> ModelCardData:
     """The metadata of an artifact. `name`: what the hub lists its results under."""
     base = base_repository(manifest)
     adapter = manifest.kind != "model"
-    library = {"lora": "peft", "eagle3": "speculators"}.get(manifest.kind, "transformers")
+    known_by = {"lora": "peft", "eagle3": "speculators"}.get(manifest.kind, "transformers")
+    library = TAG if manifest.composes else known_by
     licence = manifest.licence.lower()
     known = licence in LICENCES
     results = _results(manifest)
@@ -60,7 +61,7 @@ def card_data(manifest: Manifest, name: str) -> ModelCardData:
 
 def base_name(manifest: Manifest) -> str:
     """The model that the artifact is added to or was made of; "" where it is nobody's."""
-    name = TARGET if manifest.kind == "eagle3" else manifest.base.get("name", "")
+    name = TARGET if manifest.kind == "eagle3" or manifest.composes else manifest.base.get("name", "")
     return manifest.binds.get("target", {}).get("name", "") if name == TARGET else name
 
 

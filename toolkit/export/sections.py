@@ -29,6 +29,8 @@ _KINDS = {
     "delta": "a set of the tensors that training changed",
     "eagle3": "an EAGLE-3 head in the speculators format",
     "model": "a full model in Hugging Face format",
+    "specdecpp": "an acceptance head (SpecDec++)",
+    "jointadaspec": "tables of when to stop drafting and how leniently to verify (JointAdaSpec)",
 }
 _SOFTWARE = ("python", "torch", "transformers")  # in a manifest's hardware, and told apart from it in the card
 
@@ -40,7 +42,12 @@ def summary(manifest: Manifest) -> str:
         repository = base_repository(manifest)
         link = f"[{repository}](https://huggingface.co/{repository})" if repository else f"`{base}`"
         lines.append(f"- Base model: {link}")
-    if "target" not in manifest.provides and "target" in manifest.binds:
+    if manifest.composes:
+        lines.append(
+            f"- Decides for: {bound(manifest.binds['target'])} with the draft {bound(manifest.binds['draft'])}, and "
+            "for no other pair"
+        )
+    elif "target" not in manifest.provides and "target" in manifest.binds:
         lines.append(f"- Drafts for: {bound(manifest.binds['target'])}, and for no other model")
     licence = manifest.licence or "unknown; see the base model"
     lines += [f"- Licence: {licence}", f"- Created: {manifest.created}"]
@@ -97,7 +104,8 @@ def data(manifest: Manifest) -> str:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in found["dropped"].items())
         lines.append(f"- dropped: {dropped or 'none'}")
     if "fingerprint" in found:
-        lines.append(f"- fingerprint of all token ids (SHA-256): `{found['fingerprint']}`")
+        whose = "of the traces" if manifest.composes else "of all token ids"
+        lines.append(f"- fingerprint {whose} (SHA-256): `{found['fingerprint']}`")
     return "\n".join(lines) or "Not recorded."
 
 
@@ -143,7 +151,16 @@ def again(manifest: Manifest) -> str:
 def limits(manifest: Manifest) -> str:
     """What must be known before it is used."""
     lines = []
-    if "target" not in manifest.provides:
+    if manifest.composes:
+        lossy = " Where it says how leniently to verify, they change, unless its kappa allows no lenience."
+        lines.append(
+            "How long a window is changes how fast the target writes, never what it writes."
+            + (lossy if "accept" in manifest.provides else "")
+        )
+        lines.append(
+            "It was learned at one temperature, on the costs of one machine; elsewhere other lengths are best."
+        )
+    elif "target" not in manifest.provides:
         lines.append(
             "As a draft under a lossless acceptance rule it changes how fast the target writes, never what it writes; "
             "under a lossy rule the target's answers change too."

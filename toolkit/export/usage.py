@@ -7,6 +7,8 @@ A draft made of its target fits no other library as it is: there it is used as t
 import json
 from typing import Any
 
+import yaml
+
 from toolkit.artifact import Manifest
 from toolkit.export.metadata import TARGET, base_name, base_repository
 
@@ -18,6 +20,8 @@ def how_to(manifest: Manifest, name: str) -> str:
     """Text and snippets. `name`: the artifact's directory."""
     path = f"path/to/{name}"
     parts = [f"In a recipe of `python -m eval`:\n\n{_fence('yaml', recipe(manifest, path))}"]
+    if manifest.composes:
+        return "\n\n".join(parts)
     if manifest.kind == "eagle3":
         return "\n\n".join([*parts, *_head(manifest, path)])
     of_target = manifest.base.get("name") == TARGET
@@ -43,9 +47,12 @@ def recipe(manifest: Manifest, path: str) -> str:
             return f"target: {path}"
         return f"target: {base_name(manifest)}\nuse: [{path}]"
     bound = manifest.binds.get("target", {"name": "TARGET"})
-    adapters = "".join(f"\nuse: [{', '.join(found)}]" for found in [_adapters(manifest)] if found)
+    if manifest.composes:
+        method = {"name": manifest.kind} | manifest.pieces(path)
+        line = yaml.safe_dump(method, default_flow_style=True, sort_keys=False, width=1000).strip()
+        return f"target: {bound['name']}{_used(manifest)}\nmethods:\n  - {line}"
     proposer = f"type: draft_model, model: {path}" if "draft" in manifest.provides else f"type: eagle3, head: {path}"
-    return f"target: {bound['name']}{adapters}\nmethods:\n  - {{name: drafted, proposer: {{{proposer}}}}}"
+    return f"target: {bound['name']}{_used(manifest)}\nmethods:\n  - {{name: drafted, proposer: {{{proposer}}}}}"
 
 
 def speculative_config(path: str) -> dict[str, Any]:
@@ -56,6 +63,11 @@ def speculative_config(path: str) -> dict[str, Any]:
         "num_speculative_tokens": TOKENS,
         "draft_tensor_parallel_size": 1,
     }
+
+
+def _used(manifest: Manifest) -> str:
+    """The recipe's line that names the target's adapters."""
+    return "".join(f"\nuse: [{', '.join(found)}]" for found in [_adapters(manifest)] if found)
 
 
 def _adapters(manifest: Manifest) -> list[str]:

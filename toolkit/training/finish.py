@@ -142,7 +142,7 @@ def smoke(directory: Path, manifest: Manifest, prompts: Sequence[tuple[int, ...]
         models = Models(ModelConfig(str(directory)))
     elif manifest.composes:
         models = Models(config.parse(ModelConfig, manifest.composes["target"], f"{directory}: composes.target"))
-        method = dataclasses.replace(method, **_composed(directory, manifest))
+        method = dataclasses.replace(method, **manifest.pieces(directory))
     else:
         models = Models(config.parse(ModelConfig, settings["target"], f"{directory}: recipe.config.target"))
         method = dataclasses.replace(method, proposer=_proposer(directory, manifest), length={"type": "fixed", "k": 4})
@@ -167,15 +167,6 @@ def _proposer(directory: Path, manifest: Manifest) -> dict[str, Any]:
     if "proposer" in manifest.provides:  # a head: its kind is the proposer's type
         return {"type": manifest.kind, "head": str(directory)}
     return {"type": "draft_model", "model": {"name": str(directory)}}
-
-
-def _composed(directory: Path, manifest: Manifest) -> dict[str, Any]:
-    """Slot -> piece of the method that a policy was made for, with the policy's own directory put in."""
-    pieces = {slot: piece for slot, piece in manifest.composes.items() if slot != "target"}
-    return {
-        slot: {key: str(directory) if value == "." else value for key, value in piece.items()}
-        for slot, piece in pieces.items()
-    }
 
 
 def _prompts(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase, directory: Path) -> list[tuple[int, ...]]:

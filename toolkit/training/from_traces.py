@@ -69,7 +69,8 @@ def put(
     figures: of the training, for the manifest.
     """
     header = trace.header
-    data = {"fingerprint": _fingerprint(trace), "traces": recipe.traces, "tasks": header.data}
+    asked = [node if isinstance(node, dict) else {"type": node} for node in header.data]
+    data = {"fingerprint": _fingerprint(trace), "traces": recipe.traces, "sources": asked}
     manifest = finish.described(
         recipe, command, kind, sorted(pieces), {}, header.binds, {"data": data, "training": figures}
     )

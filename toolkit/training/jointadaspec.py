@@ -120,7 +120,8 @@ def run(recipe: JointAdaSpecRecipe, command: dict[str, Any]) -> Path:
         RESULTS / out.name, {"traces": recipe.traces, "temperature": recipe.temperature} | report, solved
     )
     joint_report.show(report)
-    node = {"type": KIND, "policy": ".", "kappa": recipe.kappas[0], "order": recipe.orders[0]}
+    kappa = 1.0 if 1.0 in recipe.kappas else recipe.kappas[0]
+    node = {"type": KIND, "policy": ".", "kappa": kappa, "order": recipe.orders[0]}
     from_traces.put(
         recipe,
         command,

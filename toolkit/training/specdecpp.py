@@ -84,7 +84,7 @@ def run(recipe: SpecDecPPRecipe, command: dict[str, Any]) -> Path:
         trace,
         kind=heads.KIND,
         pieces={"length": {"type": heads.KIND, "head": "."}},
-        figures=report,
+        figures={key: value for key, value in report.items() if key != "rates"},
         fill=lambda directory: heads.save(head, directory, settings),
     )
     return out
@@ -113,7 +113,7 @@ def learn(
         "max": best["max"],
         "positions": {"train": len(train), "held_out": len(valid)},
         "requests": {"train": len(np.unique(windows.request[~out])), "held_out": len(np.unique(own.request))},
-        "curve": curve,
+        "held_out_loss": curve,
         "head": specdecpp_report.quality(f, label, recipe.train),
         "chance": specdecpp_report.chance(train.label, label, recipe.train),
         "most_auc": specdecpp_report.auc(label, label),  # of whoever knows the labels: they are chances themselves
