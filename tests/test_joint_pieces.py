@@ -39,7 +39,7 @@ def table(stops=0.3, lenient=None, seed=0):
     action = np.where(random.random(BINS.shape) < stops, 0, 1 + choice)
     action[..., -1] = 0
     one = Solution("joint", 1.0, 0.1, action.reshape(-1).astype(np.int8), choice.reshape(-1).astype(np.int8))
-    return Policy(BINS, GRID, (one,), np.zeros((BINS.states, 2), np.int32), digest="0123")
+    return Policy(BINS, GRID, (one,), np.zeros((BINS.states, 2), np.int32), 1.0, digest="0123")
 
 
 class Watched(length.JointAdaSpec):

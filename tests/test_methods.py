@@ -41,7 +41,7 @@ def solved(directory, models):
     action[..., 2] = policy.STOP
     lenient = np.ones(bins.states, np.int8)
     solutions = tuple(Solution(order, 1.0, 0.01, action.reshape(-1), lenient) for order in ORDERS)
-    policy.save(Policy(bins, (1.0, 2.0), solutions, np.zeros((bins.states, 2), np.int32)), directory)
+    policy.save(Policy(bins, (1.0, 2.0), solutions, np.zeros((bins.states, 2), np.int32), 1.0), directory)
     target = models.identity()
     weights = draft_model.build(config.piece("proposers", {"type": "draft_model"} | DRAFT, "test")[1], models).weights
     draft = {"name": "draft", "fingerprint": weights, "tokenizer": target["tokenizer"], "adapters": []}

@@ -24,7 +24,7 @@ def made():
         action.reshape(BINS.shape)[..., -1] = 0
         solutions.append(Solution(order, kappa, 0.02, action, lenient))
     visits = random.integers(100, size=(BINS.states, 2)).astype(np.int32)
-    return Policy(BINS, GRID, tuple(solutions), visits)
+    return Policy(BINS, GRID, tuple(solutions), visits, 1.0)
 
 
 def test_it_is_read_as_it_was_written(tmp_path):

@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from toolkit import artifact, binding, sources
 from toolkit.artifact import Manifest
 from toolkit.binding import Identity
-from toolkit.errors import UserError
+from toolkit.errors import NotThere, UserError
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -35,7 +35,7 @@ def read(name: str) -> tuple[Path, Manifest | None]:
     """The directory of an adapter, its files checked, and its manifest where it has one."""
     directory = Path(name).expanduser()
     if not (directory / CONFIG).is_file():
-        raise UserError(
+        raise NotThere(
             f"adapter '{name}': no {CONFIG} there. Expected a local PEFT directory with {CONFIG} and {WEIGHTS}."
         )
     if not (directory / WEIGHTS).is_file():

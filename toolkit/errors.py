@@ -19,6 +19,13 @@ class UserError(Exception):
     """
 
 
+class NotThere(UserError):  # noqa: N818  a UserError by its base
+    """What is named is not on this machine: the files of a model, or the device that it was to be on.
+
+    Elsewhere it may well be. What is there and wrong (damaged, of another kind) is a plain UserError.
+    """
+
+
 def exit_code(work: Callable[[], int | None], after: str = "") -> int:
     """What every program is wrapped in -> 2 for what the user can mend, 130 for Ctrl-C, else what `work` returns (0).
 

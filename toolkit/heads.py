@@ -19,7 +19,7 @@ from transformers.activations import ACT2FN
 
 from toolkit import artifact
 from toolkit.engine.vocabulary import Vocabulary
-from toolkit.errors import UserError
+from toolkit.errors import NotThere, UserError
 from toolkit.files import write_atomic, write_json
 from toolkit.nets.eagle3 import Eagle3, Eagle3Config
 from toolkit.sources import say
@@ -55,10 +55,12 @@ def save(
 
 def read(directory: Path) -> tuple[Eagle3, Vocabulary]:
     """The head (float32, on the CPU, in eval mode) and its vocabulary. UserError names the first fault."""
+    if not directory.is_dir():
+        raise NotThere(f"{directory}: not there. Expected the directory of an EAGLE-3 head in the speculators format.")
     config = _parsed(directory / CONFIG)
     path = directory / WEIGHTS
     if not path.is_file():
-        raise UserError(f"{path}: missing. A head is one file of weights beside {CONFIG}; train or copy it again.")
+        raise NotThere(f"{path}: missing. A head is one file of weights beside {CONFIG}; train or copy it again.")
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -25,9 +25,6 @@ from toolkit.policy import Policy
 __all__ = ["TARGET", "DraftFrom", "ModelConfig", "Models", "check_compatible", "load_hf"]
 
 
-_POLICY = "jointadaspec"  # the kind of a policy's artifact
-
-
 class Models:
     """The recipe's target, and whatever other models its pieces ask for.
 
@@ -90,7 +87,7 @@ class Models:
 
     def policy(self, name: str) -> tuple[Policy, str]:
         """JointAdaSpec's tables in a directory -> they, and the weights of the draft that they were made for."""
-        manifest = self._learned(name, _POLICY)
+        manifest = self._learned(name, policy.KIND)
         return policy.read(Path(name).expanduser()), manifest.binds["draft"]["fingerprint"]
 
     def _learned(self, name: str, kind: str) -> Manifest:

@@ -31,7 +31,7 @@ from toolkit.artifact import Manifest
 from toolkit.binding import Identity
 from toolkit.config import parse
 from toolkit.engine.vocabulary import Vocabulary
-from toolkit.errors import UserError
+from toolkit.errors import NotThere, UserError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TARGET = "target"  # the name that stands for the recipe's target
@@ -291,7 +291,7 @@ def _errors_only(wanted: bool) -> Iterator[None]:
 
 def _quantisation(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:
     if device.type != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(
+        raise NotThere(
             f"model '{config.name}': quant: {config.quant} needs a CUDA device and the extra packages of "
             "`pip install 'draftsmith[quant]'`. Set quant: none otherwise."
         )
@@ -310,5 +310,5 @@ def _device(config: ModelConfig) -> torch.device:
             f"model '{config.name}': device '{config.device}': expected auto, cpu, cuda or cuda:N."
         ) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"model '{config.name}': device '{config.device}' is not there; set device: auto or cpu.")
+        raise NotThere(f"model '{config.name}': device '{config.device}' is not there; set device: auto or cpu.")
     return device

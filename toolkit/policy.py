@@ -23,6 +23,7 @@ from torch import Tensor
 from toolkit.errors import UserError
 from toolkit.files import write_atomic, write_json
 
+KIND = "jointadaspec"  # of its artifact
 CONFIG, TABLES = "config.json", "policy.safetensors"
 VERSION = 1
 ORDERS = ("joint", "length_then_verif", "verif_then_length")
@@ -87,6 +88,7 @@ class Policy:
     lenience: tuple[float, ...]  # the grid of T, beginning with 1
     solutions: tuple[Solution, ...]
     visits: np.ndarray  # [n_states, 2] int32: records behind stop and behind continue
+    temperature: float  # of the traces
     digest: str = ""  # of the tables as they were read
 
     def note(self, solution: Solution) -> str:
@@ -111,7 +113,8 @@ def save(policy: Policy, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     write_atomic(directory / TABLES, serialised(tables))
     described = [{"order": one.order, "kappa": one.kappa, "c_time": one.c_time} for one in policy.solutions]
-    config = {"policy_version": VERSION, "bins": asdict(policy.bins), "lenience": policy.lenience}
+    config = {"policy_version": VERSION, "temperature": policy.temperature}
+    config |= {"bins": asdict(policy.bins), "lenience": policy.lenience}
     write_json(directory / CONFIG, config | {"solutions": described})
 
 
@@ -132,12 +135,15 @@ def read(directory: Path) -> Policy:
     lenience = _ascending(path, "lenience", config.get("lenience"))
     if not lenience or lenience[0] != 1.0:
         raise UserError(f"{path}: key 'lenience' is {list(lenience)}; expected values of T that begin with 1. {_AGAIN}")
+    temperature = config.get("temperature")
+    if type(temperature) not in (int, float) or temperature < 0:
+        raise UserError(f"{path}: key 'temperature' is {temperature!r}; expected a number from 0 on. {_AGAIN}")
     described = _solutions(path, config.get("solutions"))
     tables, digest = _tables(directory / TABLES, bins, len(described), len(lenience))
     solutions = [
         Solution(**one, action=tables["action"][i], lenient=tables["lenient"][i]) for i, one in enumerate(described)
     ]
-    return Policy(bins, lenience, tuple(solutions), tables["visits"], digest)
+    return Policy(bins, lenience, tuple(solutions), tables["visits"], float(temperature), digest)
 
 
 def _bins(path: Path, node: Any) -> Bins:

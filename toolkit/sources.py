@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolkit.errors import UserError
+from toolkit.errors import NotThere
 
 HUB_SECONDS = 5  # how long a hub that does not answer may hold up a start
 ORIGIN = "draftsmith_source.json"  # beside converted weights: what they were converted from
@@ -84,18 +84,18 @@ def home() -> Path:
 
 
 def resolve(name: str, revision: str | None = None) -> Source:
-    """The local directory of a model, fetched or converted if need be. UserError says what was tried."""
+    """The local directory of a model, fetched or converted if need be. NotThere says what was tried."""
     path = Path(name).expanduser()
     if is_complete(path):
         return Source(path, "path")
     if (path / "config.json").is_file():
         missing = [weights.name for weights in _weights(path) if not weights.is_file()]
-        raise UserError(
+        raise NotThere(
             f"model '{name}': {path} has a config.json, but no {missing[0]} ({len(missing)} of its weight files are "
             "missing). Copy or download the directory again."
         )
     if name.startswith((".", "/", "~")):
-        raise UserError(
+        raise NotThere(
             f"model '{name}': no model at this path. Expected a directory with config.json and safetensors weights."
         )
     repository = SHORT_NAMES.get(name, name)
@@ -111,7 +111,7 @@ def resolve(name: str, revision: str | None = None) -> Source:
     if package and revision is None and (gguf := package.gguf()):
         convert(gguf, converted, package.installed())
         return Source(converted, _cached(converted))
-    raise UserError(_not_found(name, repository, revision, problem))
+    raise NotThere(_not_found(name, repository, revision, problem))
 
 
 def say(message: str) -> None:

@@ -56,7 +56,7 @@ def policy() -> Policy:
         solutions.append(
             Solution("joint", kappa, 0.01, action.reshape(-1).astype(np.int8), index.reshape(-1).astype(np.int8))
         )
-    return Policy(_BINS, _LENIENCE, tuple(solutions), np.zeros((_BINS.states, 2), dtype=np.int32))
+    return Policy(_BINS, _LENIENCE, tuple(solutions), np.zeros((_BINS.states, 2), dtype=np.int32), 1.0)
 
 
 def solution(kappa: float) -> Solution:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from toolkit.training import conditions, conditions_chain
-from toolkit.training.conditions import Means, Records
+from toolkit.training.conditions import Means, Occasions
 from toolkit.training.conditions_chain import Moves
 
 SHAPE = (4, 3, 3)
@@ -18,7 +18,7 @@ def made(reward, each=6, after=lambda h, k: (h, k), seed=0):
     h, kl, k = (axis.repeat(each) for axis in np.unravel_index(np.arange(np.prod(SHAPE)), SHAPE))
     rewards = np.stack(np.broadcast_arrays(*reward(h, kl, k), h)[:-1], axis=1).astype(float)
     following = np.stack(np.broadcast_arrays(*after(h, kl)), axis=1).astype(float)
-    return Records(
+    return Occasions(
         state=np.ravel_multi_index((h, kl, k), SHAPE),
         uncertainty=np.stack([h, kl], axis=1).astype(float),
         after=np.stack([following, following], axis=1) + 0.01 * random.normal(size=(len(h), 2, 1)),
@@ -32,7 +32,7 @@ def verdicts(judged):
 
 
 def test_rewards_that_fall_and_rewards_that_rise():
-    found = conditions.rewards_fall(Means(made(lambda h, kl, k: (-h - kl, h + kl, -h + kl))), NAMES)
+    found = conditions.rewards_fall(Means(made(lambda h, kl, k: (-h - kl, h + kl, -h + kl))), SHAPE, NAMES)
     assert verdicts(found) == {
         "stop, H": "pass",
         "stop, K_prev": "pass",
@@ -44,17 +44,38 @@ def test_rewards_that_fall_and_rewards_that_rise():
     assert all((one.judged, one.possible) == (36, 36) for one in found)
 
 
+def test_what_a_reward_loses_with_k_is_not_taken_for_what_it_loses_with_h():
+    """Deep places are visited by confident windows, and pay little: over all places the reward rises with H."""
+    records = made(lambda h, kl, k: (0 * h, 4 * (2 - k) - h, -h - kl - 4 * k))
+    kept = (records.uncertainty[:, 0] + records.state % SHAPE[2] - 2) ** 2 <= 1  # H + k is about the same
+    one = Occasions(**{name: value[kept] for name, value in vars(records).items()})
+    means = Means(one)
+    pooled = conditions.spearman(means.uncertainty[:, 0], means.reward[:, :, 1])[0]
+    found = conditions.rewards_fall(means, SHAPE, NAMES)
+    assert pooled > 0.5 and found[2].about == "continue T=1, H"
+    assert (found[2].verdict, found[2].value) == ("pass", pytest.approx(-0.95, abs=0.06))
+
+
+def test_the_mean_over_places_is_weighted_by_states_and_leaves_out_what_is_too_few():
+    x = np.array([0.0, 1, 2, 3, 0, 1, 2, 0, 1])
+    y = np.array([[0.0, 1, 2, 3, 2, 1, 0, 5, 9], [0, 1, 2, 3, np.nan, 1, 0, 5, 9]])
+    mean, judged = conditions.by_depth(x, y, np.repeat([0, 1, 2], [4, 3, 2]))
+    assert mean == pytest.approx([(4 * 1 + 3 * -1) / 7, 1.0]) and judged == 7
+    none, judged = conditions.by_depth(x, 0 * y, np.zeros(9))
+    assert np.isnan(none).all() and judged == 0
+
+
 def test_a_reward_that_never_changes_is_undecided():
     records = made(lambda h, kl, k: (0 * h, -h, -h))
     records.reward[:, 0] = 1.0
-    found = conditions.rewards_fall(Means(records), NAMES)[0]
+    found = conditions.rewards_fall(Means(records), SHAPE, NAMES)[0]
     assert found.verdict == "undecided" and np.isnan(found.value)
 
 
 def test_only_pairs_with_enough_records_are_judged():
     records = made(lambda h, kl, k: (-h, -h, -h))
     records.reward[records.request < 2, 2] = np.nan  # 4 of 6 records left for the last action
-    found = conditions.rewards_fall(Means(records), NAMES)
+    found = conditions.rewards_fall(Means(records), SHAPE, NAMES)
     assert [(one.judged, one.possible) for one in found] == [(36, 36)] * 4 + [(0, 36)] * 2
     assert verdicts(found)["continue T=2, H"] == "undecided"
 
@@ -64,6 +85,13 @@ def test_uncertain_states_are_followed_by_uncertain_ones_or_not():
     turning = conditions.uncertainty_lasts(Means(made(lambda h, kl, k: (h, h, h), after=lambda h, kl: (-h, -kl))))
     assert verdicts(lasting) == {"stop": "pass", "continue": "pass"}
     assert verdicts(turning) == {"stop": "fail", "continue": "fail"}
+
+
+def test_after_a_continuation_the_next_entropy_alone_is_judged():
+    """K_prev' is K_prev then: with its large values it would make any H' pass."""
+    records = made(lambda h, kl, k: (h, h, h), after=lambda h, kl: (-h, 100 * kl))
+    found = verdicts(conditions.uncertainty_lasts(Means(records)))
+    assert found == {"stop": "pass", "continue": "fail"}
 
 
 def test_boxes_by_state():

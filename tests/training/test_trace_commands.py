@@ -35,7 +35,7 @@ def learned(collected, tmp_path):
     """An artifact of two solutions for the trace's pair -> its directory."""
     directory = tmp_path / "learned"
     solutions = (solution("joint", 2, lenient=1), solution("length_then_verif", 3, lenient=1))
-    policy.save(Policy(BINS, LENIENCE, solutions, np.full((BINS.states, 2), 9)), directory)
+    policy.save(Policy(BINS, LENIENCE, solutions, np.full((BINS.states, 2), 9), 1.0), directory)
     made = manifest(kind="jointadaspec", provides=["accept", "length"], binds=collected.header()["binds"])
     artifact.write(directory, made)
     return directory

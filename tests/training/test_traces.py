@@ -12,9 +12,11 @@ import pytest
 
 from tests.training.traced import PROMPTS, WINDOW, edit
 from toolkit import artifact
+from toolkit.binding import shortened
 from toolkit.engine.statistics import LENIENCE
 from toolkit.errors import UserError
-from toolkit.training import from_traces
+from toolkit.hub import Models
+from toolkit.training import finish, from_traces
 from toolkit.training.from_traces import TraceRecipe
 from toolkit.training.traces import Costs, Trace
 
@@ -102,17 +104,40 @@ def test_rounds_cost_what_they_did():
 
 def test_costs_that_do_not_fit(copy):
     trace, path = Trace.open([copy]), copy / "costs.json"
-    edit(path, draft_ms=trace.costs().draft_ms[:-1])
+    measured = json.loads(path.read_text())["costs"]
+    short = measured["0"] | {"draft_ms": measured["0"]["draft_ms"][:-1]}
+    edit(path, costs=measured | {"0": short})
     with pytest.raises(
-        UserError, match=rf"costs\.json: has costs of windows up to 3; expected up to {WINDOW}\. Delete"
+        UserError,
+        match=rf"costs\.json: key 'costs\.0' has costs of windows up to 3; expected up to {WINDOW}\. Delete",
     ):
-        trace.costs()
-    path.write_text("{")
-    with pytest.raises(UserError, match=r"costs\.json: not readable as JSON"):
-        trace.costs()
+        trace.costs(1.0)
+    edit(path, costs={"0": measured["0"] | {"colour": "red"}})
+    with pytest.raises(UserError, match=r"costs\.json: costs\.0: .*colour"):
+        trace.costs(0.0)
+    for content in ("{", "[]", '{"format": 2, "costs": []}'):
+        path.write_text(content)
+        with pytest.raises(UserError, match=r"costs\.json: .*Delete it and run .*with one process"):
+            trace.costs(1.0)
     path.unlink()
+    assert trace.known_costs() == {}
     with pytest.raises(UserError, match=r"costs\.json: is missing.*with one process"):
-        trace.costs()
+        trace.costs(1.0)
+
+
+def test_costs_are_of_one_temperature(copy):
+    path = copy / "costs.json"
+    measured = json.loads(path.read_text())["costs"]
+    assert measured.keys() == {"0", "1"}
+    edit(path, costs={"0": measured["0"] | {"host_ms": 5.0}, "1": measured["1"] | {"host_ms": 7.0}})
+    trace = Trace.open([copy])
+    assert (trace.costs(0.0).host_ms, trace.costs(1.0).host_ms) == (5.0, 7.0)
+    edit(path, costs={"0": measured["0"]})
+    with pytest.raises(UserError, match=r"costs at temperature 0, and none at 1, .*Delete it and run .* one process"):
+        trace.costs(1.0)
+    path.write_text(json.dumps(measured["1"]))  # as it was when there was one temperature
+    with pytest.raises(UserError, match=r"costs\.json: key 'format' is missing; expected 2, .*Delete it and run"):
+        trace.costs(1.0)
 
 
 def split(collected, directory):
@@ -138,7 +163,7 @@ def test_several_directories_are_one_trace(collected, tmp_path):
         np.testing.assert_array_equal(here, there, err_msg=name)
     assert together.rounds().num_rows == whole.rounds().num_rows
     (one / "costs.json").unlink()
-    assert together.costs() == whole.costs()  # of the directory that has them
+    assert together.costs(1.0) == whole.costs(1.0)  # of the directory that has them
     edit(two / "trace.json", hidden=[])
     assert len(together.windows(1.0)) == len(whole.windows(1.0))
     with pytest.raises(UserError, match=rf"{two}.trace\.json: key 'hidden' is \[\].*trace\.hidden=\[draft\]"):
@@ -220,6 +245,104 @@ def test_a_file_of_another_schema(copy, key, value):
         Trace.open([copy]).windows(1.0)
 
 
+def rewritten(part, change):
+    table = pq.ParquetFile(part).read()
+    pq.write_table(change(table), part)
+
+
+def without_place(table, depth):
+    """The first window that goes on behind this depth loses it."""
+    rows = table.select(["temperature", "request", "window", "depth"]).to_pylist()
+    longer = next(row for row in rows if row["depth"] == depth + 1)
+    kept = [row != longer | {"depth": depth} for row in rows]
+    assert kept.count(False) == 1
+    return table.filter(pa.array(kept))
+
+
+COLUMNS = {
+    "missing": (lambda table: table.drop_columns(["kl"]), "column 'kl' is missing"),
+    "extra": (lambda table: table.append_column("colour", table["kl"]), "unknown column 'colour'"),
+    "type": (
+        lambda table: table.set_column(
+            table.schema.get_field_index("rank_q"), "rank_q", table["rank_q"].cast(pa.int64())
+        ),
+        "column 'rank_q' is int64; expected int32",
+    ),
+    "another grid": (
+        lambda table: table.set_column(
+            table.schema.get_field_index("tv_T"), "tv_T", pa.array([[0.0]] * len(table), pa.list_(pa.float16(), 1))
+        ),
+        "column 'tv_T' is fixed_size_list",
+    ),
+    "empty values": (
+        lambda table: table.set_column(
+            table.schema.get_field_index("kl"), "kl", pa.array([None] * len(table), pa.float32())
+        ),
+        "column 'kl' has empty values",
+    ),
+    "states of one file": (lambda table: table.drop_columns(["draft_hidden"]), "column 'draft_hidden' is missing"),
+    "states of another size": (
+        lambda table: table.set_column(
+            table.schema.get_field_index("draft_hidden"),
+            "draft_hidden",
+            pa.array([[0.0]] * len(table), pa.list_(pa.float16(), 1)),
+        ),
+        "column 'draft_hidden' is fixed_size_list.*not of one draft",
+    ),
+    "no states": (
+        lambda table: table.set_column(table.schema.get_field_index("draft_hidden"), "draft_hidden", table["kl"]),
+        "column 'draft_hidden' is float; expected lists of halffloat",
+    ),
+    "a gap": (lambda table: without_place(table, 1), "has depth 2 where 1 should follow.*do not belong together"),
+    "no beginning": (lambda table: without_place(table, 0), "has depth 1 where 0 should follow"),
+    "a place twice": (
+        lambda table: pa.concat_tables([table, table.slice(0, 1)]),
+        "has depth 0 where 1 should follow|where 0 should follow",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), COLUMNS.values(), ids=COLUMNS)
+def test_a_file_with_other_columns_or_places(copy, change, message):
+    trace = Trace.open([copy])
+    parts = [part for part in trace.parts("positions") if pq.ParquetFile(part).read()["temperature"][0].as_py() == 1.0]
+    rewritten(parts[-1], change)
+    with pytest.raises(UserError, match=rf"{parts[-1]}: .*({message}).*Collect the trace again"):
+        trace.windows(1.0, hidden=True)
+
+
+def test_a_file_of_rounds_with_other_columns(copy):
+    trace = Trace.open([copy])
+    rewritten(trace.parts("rounds")[0], lambda table: table.drop_columns(["verify_ms"]))
+    with pytest.raises(UserError, match=rf"{trace.parts('rounds')[0]}: column 'verify_ms' is missing"):
+        trace.rounds()
+
+
+def test_a_batch_without_a_draft_has_no_states(copy, collected):
+    """Its file of positions is empty, and nobody knew how large a state is."""
+    trace = Trace.open([copy])
+    part = next(p for p in trace.parts("positions") if pq.ParquetFile(p).read()["temperature"][0].as_py() == 1.0)
+    lost = pq.ParquetFile(part).metadata.num_rows
+    rewritten(part, lambda table: table.slice(0, 0).drop_columns(["draft_hidden"]))
+    whole = Trace.open([collected.path]).windows(1.0, hidden=True)
+    assert trace.windows(1.0, hidden=True).valid.sum() == whole.valid.sum() - lost
+
+
+def test_a_header_with_shorter_windows_than_the_parts(copy):
+    edit(copy / "trace.json", limit=WINDOW - 1)
+    with pytest.raises(UserError, match=rf"positions-.*: has a window of {WINDOW} tokens, and key 'limit' of .* is 3"):
+        Trace.open([copy]).windows(1.0)
+
+
+def test_a_trace_that_holds_nothing_yet(copy):
+    shutil.rmtree(copy / "parts")
+    trace = Trace.open([copy])
+    with pytest.raises(UserError, match=rf"{copy}: holds nothing yet\. Run its train/collect\.py"):
+        trace.rounds()
+    with pytest.raises(UserError, match="no drafted position at temperature 1"):
+        trace.windows(1.0)
+
+
 def test_rounds_without_positions_are_not_there(copy):
     trace = Trace.open([copy])
     before = trace.rounds().num_rows
@@ -241,9 +364,13 @@ def test_what_was_not_collected(copy):
         Trace.open([copy]).windows(1.0, hidden=True)
 
 
+def recipe_of(directory, out):
+    return TraceRecipe(traces=[str(directory)], method="a test", out=str(out))
+
+
 def learn(directory, out):
     """An artifact that composes the trace's pair with windows of three, put in place."""
-    recipe = TraceRecipe(traces=[str(directory)], method="a test", out=str(out))
+    recipe = recipe_of(directory, out)
     command = {"path": "dummy.yaml", "command": "python train/dummy.py dummy.yaml"}
     return from_traces.put(
         recipe,
@@ -273,3 +400,68 @@ def test_an_artifact_is_tried_where_the_model_is_at_hand(collected, tmp_path):
     assert manifest.provides == ["length"] and manifest.binds == collected.header()["binds"]
     assert manifest.composes["length"] == {"type": "fixed", "k": 3} and manifest.files.keys() == {"policy.json"}
     assert len(manifest.data["fingerprint"]) == 64
+
+
+def test_the_pair_is_loaded_once(collected, tmp_path, monkeypatch):
+    """Compared with the trace and tried as one: the second time would cost as much as the first."""
+    made = []
+
+    class Counted(Models):
+        def __init__(self, *arguments):
+            made.append(arguments)
+            super().__init__(*arguments)
+
+    for module in (from_traces, finish):
+        monkeypatch.setattr(module, "Models", Counted)
+    assert learn(collected.path, tmp_path / "learned").smoke["prompts"] == 4
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(("role", "key"), [("target", "fingerprint"), ("target", "adapters"), ("draft", "fingerprint")])
+def test_another_pair_than_the_traced_one_is_refused(copy, tmp_path, role, key):
+    """It is there, and under the same name; only its weights are others."""
+    binds = json.loads((copy / "trace.json").read_text())["binds"]
+    here = binds[role][key]
+    binds[role][key] = ["ab" * 32] if key == "adapters" else "ab" * 32
+    edit(copy / "trace.json", binds=binds)
+    shown = shortened(here) if key == "adapters" else shortened([here])
+    with pytest.raises(
+        UserError,
+        match=rf"trace\.json: key 'binds\.{role}\.{key}' is abababababab\.\.\., .* has {re.escape(shown)}: not",
+    ):
+        learn(copy, tmp_path / "learned")
+    assert not (tmp_path / "learned").exists()
+
+
+def test_a_draft_that_is_there_and_broken_is_an_error(copy, tmp_path):
+    header = json.loads((copy / "trace.json").read_text())
+    header["proposer"]["model"]["draft_from"] = {"layers": [99]}
+    edit(copy / "trace.json", proposer=header["proposer"])
+    with pytest.raises(UserError, match="99"):
+        learn(copy, tmp_path / "learned")
+    gone = {"type": "eagle3", "head": str(tmp_path / "gone")}
+    edit(copy / "trace.json", proposer=gone)
+    assert "gone: not there" in learn(copy, tmp_path / "learned").smoke["skipped"]
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "config.json").write_text("{")
+    with pytest.raises(UserError, match="not readable as JSON"):
+        learn(copy, tmp_path / "learned")
+
+
+def test_what_is_there_is_finished_if_it_is_of_these_records(copy, tmp_path):
+    out = tmp_path / "learned"
+    recipe = recipe_of(copy, out)
+    assert not from_traces.finished(out, recipe, Trace.open([copy]))
+    learn(copy, out)
+    assert from_traces.finished(out, recipe, Trace.open([copy]))
+    costs = json.loads((copy / "costs.json").read_text())
+    edit(copy / "costs.json", costs=costs["costs"] | {"0": costs["costs"]["0"] | {"host_ms": 123.0}})
+    assert from_traces.finished(out, recipe, Trace.open([copy])), "learned from temperature 1"
+    edit(copy / "costs.json", costs=costs["costs"] | {"1": costs["costs"]["1"] | {"host_ms": 123.0}})
+    with pytest.raises(UserError, match=rf"{out}: was learned from other costs than .*{copy} has now.*Delete {out}"):
+        from_traces.finished(out, recipe, Trace.open([copy]))
+    edit(copy / "costs.json", **costs)
+    part = Trace.open([copy]).parts("positions")[0]
+    rewritten(part, lambda table: table.slice(0, len(table) - 1))
+    with pytest.raises(UserError, match=rf"{out}: was learned from other positions than .*{copy} has now"):
+        from_traces.finished(out, recipe, Trace.open([copy]))

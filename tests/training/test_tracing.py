@@ -1,6 +1,7 @@
 """Collecting a trace: the same rows however it is run, nothing twice, and nothing of another trace among them."""
 
 import errno
+import json
 import random
 import shutil
 
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.training.runs import kill_when
-from tests.training.traced import PROMPTS, TOKENS, WINDOW, Tracing, assert_same_rows
+from tests.training.traced import PROMPTS, TOKENS, WINDOW, Tracing, assert_same_rows, edit
 from toolkit import config
 from toolkit.acceptance.rejection import Rejection
 from toolkit.engine.loop import SpecDecoder
@@ -41,7 +42,9 @@ def test_killed_and_continued_by_two_processes(tmp_path, collected):
     left_behind = tracing.path / "parts" / ".positions-killed.partial"
     left_behind.write_bytes(b"half a f")
     said = tracing.launch("trace.batch=2", processes=2)
-    assert "costs.json is missing: run the same command with one process" in said, "these were not two processes"
+    assert "costs.json is missing for temperature 0, 1: run the same command with one process" in said, (
+        "these were not two processes"
+    )
     assert f"traces of {PROMPTS} prompts" in said and said.count("hidden states (draft): about") == 1
     assert not left_behind.exists() and not (tracing.path / "costs.json").exists()
     for part in tracing.parts():  # what the killed run had finished was left alone
@@ -60,7 +63,17 @@ def test_a_second_start_only_measures_what_is_missing(tmp_path, collected, capsy
     assert costs.read_text() == measured
     costs.unlink()
     assert tracing.run() == 0
-    assert "a draft step takes" in capsys.readouterr().err and costs.exists()
+    said = capsys.readouterr().err
+    assert "at temperature 0, a draft step takes" in said and "at temperature 1, a draft step takes" in said
+    both = json.loads(costs.read_text())
+    edit(costs, costs={"0": both["costs"]["0"]})
+    assert tracing.run() == 0
+    assert "at temperature 0" not in capsys.readouterr().err
+    now = json.loads(costs.read_text())
+    assert now["format"] == 2 and now["costs"].keys() == {"0", "1"} and now["costs"]["0"] == both["costs"]["0"]
+    costs.write_text(json.dumps(both["costs"]["1"]))  # of the format of one temperature
+    assert tracing.run() == 2
+    assert "costs.json: key 'format' is missing; expected 2" in capsys.readouterr().err
     assert tracing.header() == header
     assert {part: part.stat().st_mtime_ns for part in tracing.parts()} == parts
 
@@ -109,9 +122,10 @@ def _draft(recipe):
     return recipe.trace.proposer["model"]
 
 
-def test_costs_are_of_every_window(collected):
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_costs_are_of_every_window(collected, temperature):
     """As many rounds were timed as decoding with windows of 0, 1, ... takes."""
-    costs = Trace.open([collected.path]).costs()
+    costs = Trace.open([collected.path]).costs(temperature)
     assert len(costs.draft_ms) == len(costs.verify_ms) == len(costs.rounds) == WINDOW + 1
     assert min(costs.rounds) > 0 and costs.batch == 1 and costs.host_ms > 0
     assert min(costs.verify_ms) > 0 and min(costs.draft_ms[1:]) > 0
@@ -123,7 +137,7 @@ def test_costs_are_of_every_window(collected):
     for k in range(WINDOW + 1):
         decoder = SpecDecoder(models.target, proposer, Fixed(k), Rejection())
         for one in asked:
-            done = decoder.generate([Request(one.number, one.tokens)], Sampling(1.0, max_new_tokens=8))
+            done = decoder.generate([Request(one.number, one.tokens)], Sampling(temperature, max_new_tokens=8))
             rounds += len(done[0].windows)
     assert sum(costs.rounds) == rounds
 

@@ -22,6 +22,9 @@ from toolkit.engine.vocabulary import Vocabulary
 LENIENCE = (1.0, 1.22, 1.49, 1.82, 2.22, 2.71, 3.30, 4.00)  # JointAdaSpec's multipliers T
 
 
+_LEAST = 1e-4  # D of a tie; a trace keeps half precision
+
+
 def judged(
     p: Tensor,  # [M, V] the target's raw logits, of the law that each token was judged by
     q: Tensor,  # [M, V or D] the draft's raw logits, of the law that it was drawn from
@@ -73,7 +76,8 @@ def _greedy(p: Tensor, tokens: Tensor, lenience: Sequence[float]) -> dict[str, T
     hit = tokens == p.argmax(-1)
     behind = scores.amax(-1) - scores.gather(1, tokens[:, None])[:, 0]  # log(max p / p(x)) >= 0
     passes = torch.stack([hit | ((behind <= torch.tensor(t).log()) & (t > 1.0)) for t in lenience], 1)
-    loss = torch.where(hit, 0.0, -torch.expm1(-behind))[:, None]
+    # A tie that passes costs next to nothing, but not nothing: however dear divergence is, T = 1 must be cheaper
+    loss = torch.where(hit, 0.0, (-torch.expm1(-behind)).clamp(min=_LEAST))[:, None]
     # A tie that the target resolves otherwise is a miss: the smallest number below 0 says so
     ratio = torch.where(hit, 0.0, (-behind).clamp(max=-torch.finfo(torch.float32).tiny))
     return {"log_ratio": ratio, "accept_T": passes.float(), "tv_T": passes * loss}

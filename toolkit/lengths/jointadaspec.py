@@ -8,13 +8,14 @@ for which the target would have to be asked before every token. Laws are the raw
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from toolkit.engine.types import Batch, Draft, DraftView, Notes, TargetView, Verdict
 from toolkit.errors import UserError
 from toolkit.hub import Models
-from toolkit.policy import STOP, Policy, Solution
+from toolkit.policy import STOP, Bins, Policy, Solution
 
 
 @dataclass
@@ -38,19 +39,23 @@ class JointAdaSpec:
         self._stop = torch.from_numpy(solution.action == STOP).to(device)  # [n_states]
         grid = torch.tensor(policy.lenience)
         self._lenience = grid[torch.from_numpy(solution.lenient).long()].to(device)  # [n_states]
+        self._reads_entropy, self._reads_k_prev = _reads(policy.bins, solution, limit)
         self.k_prev = torch.zeros(0, device=device)  # [B]
 
     def prefill(self, batch: Batch) -> None:
         self.k_prev = torch.zeros(len(batch), device=batch.device)
 
     def stop(self, view: DraftView) -> tuple[Tensor | None, Notes]:
-        logq = view.logits.float().log_softmax(-1)
-        entropy = -(logq.exp() * logq).sum(-1)  # [B]
+        if view.depth in self._reads_entropy:
+            logq = view.logits.float().log_softmax(-1)
+            entropy = -(logq.exp() * logq).sum(-1)  # [B]
+        else:
+            entropy = torch.zeros_like(self.k_prev)  # any will do
         state = self.bins.encode(self._edges, entropy, self.k_prev, view.depth)
         return self._stop[state], {self._note: self._lenience[state]}
 
     def observe(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
-        if not draft.steps:
+        if not (draft.steps and self._reads_k_prev):
             return
         drafted = draft.valid.sum(1)
         seen = torch.minimum(verdict.accepted + 1, drafted)  # places up to and including the first rejection
@@ -60,6 +65,16 @@ class JointAdaSpec:
 
     def keep(self, rows: Tensor) -> None:
         self.k_prev = self.k_prev[rows.to(self.k_prev.device)]
+
+
+def _reads(bins: Bins, solution: Solution, limit: int) -> tuple[frozenset[int], bool]:
+    """-> the places at which what is done depends on the entropy, and whether K_prev matters at any.
+
+    Where a table says the same for all, as that of a fixed window does, nothing has to be computed to look it up.
+    """
+    done = np.stack([solution.action == STOP, solution.lenient]).reshape(2, *bins.shape)[..., :limit]
+    by_entropy = (done != done[:, :1]).any((0, 1, 2))  # [limit]
+    return frozenset(np.flatnonzero(by_entropy).tolist()), bool((done != done[:, :, :1]).any())
 
 
 def _divergence(draft: Draft, target: TargetView) -> Tensor:

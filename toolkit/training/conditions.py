@@ -5,8 +5,10 @@ result says how much was judged out of how much there was. Intervals are bootstr
 means of resampled requests. A verdict is `undecided` where the interval holds both answers, or nothing could be judged.
 
 - C1: the reward of an action falls, or does not rise, with H and with K_prev. Spearman's rho <= 0, upper bound < 0.1.
+  Within each place k, as the reward of a continuation holds the chance of getting to k, which falls with k whatever H
+  and K_prev are; then the mean over k, weighted by states.
 - C2: uncertain states are followed by uncertain ones. Kendall's tau between the order by H + K_prev and
-  -(H' + K_prev') <= 0.
+  -(H' + K_prev') <= 0. After a continuation it is -H' alone: K_prev' is K_prev, which would agree with itself.
 - C3: increasing differences. Actions in the order stop, continue at rising T: one step further in H, K_prev or k (up to
   k = 4) does not make the later of two neighbouring actions worse against the earlier. At least 90% of the boxes.
 - C4: as C3, between T and the choice of length in one state. A stop has no T here, so what is left is that more
@@ -24,19 +26,20 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse, stats
 
+from toolkit.policy import STOP
+
 RESAMPLES = 500
 FEWEST = 5  # records of a pair, to be judged
 NEEDED = 0.9  # share of boxes
 NOISE = 5e-4  # tokens: a box that is smaller is zero, as acceptance is stored in half precision
 DEEPEST = 4  # steps in k are judged up to here
 FEWEST_STATES = 3  # for a rank correlation
-STOP = 0
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
 
 
 @dataclass(frozen=True)
-class Records:
+class Occasions:
     """A row a place at which a policy would be asked. A actions: stop, then continue at each T."""
 
     state: np.ndarray  # [m] int
@@ -72,12 +75,13 @@ def drawn(request: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 class Means:
     """State-action means of the visited states, as recorded and resampled by request."""
 
-    def __init__(self, records: Records, seed: int = 0) -> None:
-        self.states, self._row = np.unique(records.state, return_inverse=True)  # visited, ascending
-        self._request, self._counts = drawn(records.request, seed)
-        self.reward, self.visits = self._mean(records.reward)  # [1+B, S, A], [S, A]
-        self.uncertainty = self._mean(records.uncertainty)[0][0]  # [S, 2]: where a state lies is not resampled
-        self.after, self.followed = self._mean(records.after.sum(2))  # [1+B, S, 2] H' + K_prev'; [S, 2]
+    def __init__(self, asked: Occasions, seed: int = 0) -> None:
+        self.states, self._row = np.unique(asked.state, return_inverse=True)  # visited, ascending
+        self._request, self._counts = drawn(asked.request, seed)
+        self.reward, self.visits = self._mean(asked.reward)  # [1+B, S, A], [S, A]
+        self.uncertainty = self._mean(asked.uncertainty)[0][0]  # [S, 2]: where a state lies is not resampled
+        stopped, continued = asked.after[:, 0].sum(1), asked.after[:, 1, 0]  # H' + K_prev', H'
+        self.after, self.followed = self._mean(np.stack([stopped, continued], 1))  # [1+B, S, 2], [S, 2]
 
     def _mean(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """values [m, X] -> means [1+B, S, X], NaN where too little was seen, and records [S, X]."""
@@ -93,21 +97,21 @@ class Means:
         return np.stack(means, axis=2), np.stack(visits, axis=1)
 
 
-def rewards_fall(means: Means, names: Sequence[str]) -> list[Judged]:
-    """C1 for each action, along H and along K_prev."""
-    found = []
+def rewards_fall(means: Means, shape: tuple[int, int, int], names: Sequence[str]) -> list[Judged]:
+    """C1 for each action, along H and along K_prev, at each place k of its own; shape: bins of H, K_prev and k."""
+    found, depth = [], np.unravel_index(means.states, shape)[2]
     for a, action in enumerate(names):
         for v, variable in enumerate(("H", "K_prev")):
-            rho = spearman(means.uncertainty[:, v], means.reward[:, :, a])
+            rho, judged = by_depth(means.uncertainty[:, v], means.reward[:, :, a], depth)
             value, low, high = bounds(rho)
             verdict = _verdict(value <= 0 and high < 0.1, low > 0)
-            coverage = _coverage(means.visits[:, a])
-            found.append(Judged("C1", f"{action}, {variable}", value, low, high, verdict, *coverage))
+            visited = int((means.visits[:, a] > 0).sum())
+            found.append(Judged("C1", f"{action}, {variable}", value, low, high, verdict, judged, visited))
     return found
 
 
 def uncertainty_lasts(means: Means) -> list[Judged]:
-    """C2 for a stop and for a continuation: which state is next does not hang on T."""
+    """C2 for a stop (H' + K_prev') and a continuation (H'): which state is next does not hang on T."""
     order = means.uncertainty.sum(1)
     found = []
     for a, action in enumerate(("stop", "continue")):
@@ -148,6 +152,19 @@ def _steps(states: np.ndarray, shape: tuple[int, int, int]) -> tuple[np.ndarray,
         pairs.append(np.stack([here[there >= 0], there[there >= 0]]))
     here, there = np.concatenate(pairs, axis=1)
     return here, there
+
+
+def by_depth(x: np.ndarray, y: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, int]:
+    """x [S], y [B, S], depth [S] -> the mean over depths of their rank correlations [B], and the states in the first.
+
+    Weighted by the states that are known; a depth with too few, or at which nothing changes, is left out.
+    """
+    strata = [depth == k for k in np.unique(depth)]
+    rho = np.stack([spearman(x[at], y[:, at]) for at in strata])  # [k, B]
+    weight = np.where(np.isnan(rho), 0, [(~np.isnan(y[:, at])).sum(1) for at in strata])
+    total = weight.sum(0)
+    mean = np.divide((np.nan_to_num(rho) * weight).sum(0), total, out=np.full(len(y), np.nan), where=total > 0)
+    return mean, int(total[0])
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:

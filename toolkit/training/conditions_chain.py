@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from toolkit.training.conditions import FAIL, FEWEST, PASS, STOP, UNDECIDED, bounds, drawn
+from toolkit.policy import STOP
+from toolkit.training.conditions import FAIL, FEWEST, PASS, UNDECIDED, bounds, drawn
 
 STEPS, TOLERANCE = 200, 1e-10
 

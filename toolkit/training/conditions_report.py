@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from toolkit import artifact, policy
+from toolkit.artifact import Manifest
 from toolkit.binding import shortened
 from toolkit.errors import UserError
 from toolkit.evaluation.table import Table
 from toolkit.export.figures import NONE, bounds, percent, share
 from toolkit.files import finite, write_json
-from toolkit.policy import Policy, Solution
-from toolkit.training import conditions, conditions_chain, conditions_plots, conditions_rows, oracle
+from toolkit.policy import KIND, Policy, Solution
+from toolkit.training import conditions, conditions_chain, conditions_plots, conditions_rows, from_traces, oracle
 from toolkit.training.conditions import FEWEST, Means
-from toolkit.training.conditions_rows import Played
+from toolkit.training.conditions_rows import Playback
 from toolkit.training.traces import HEADER, Costs, Trace, Windows
 
-KIND = "jointadaspec"
 JOINT = policy.ORDERS[0]
 
 
@@ -33,32 +33,36 @@ class Checked:
     joint: Solution
     others: list[Solution]
     windows: Windows
-    played: Played
+    played: Playback
 
 
 def check(directory: Path, traces: Sequence[Path], kappa: float, temperature: float | None) -> Checked:
-    """The joint solution with this kappa, judged on the windows of one temperature (None: the trace's highest)."""
-    found, trace = _read(directory), Trace.open(traces)
-    _same_pair(directory, trace, found)
+    """The joint solution with this kappa, judged on the windows of one temperature (None: that it was solved at).
+
+    The conditions on all of them, as they are of the records; its rate on what it was not solved from.
+    """
+    (found, manifest), trace = _read(directory), Trace.open(traces)
+    _same_pair(directory, manifest, trace, found)
     joint = found.solution(JOINT, kappa, str(directory))
     others = [one for one in found.solutions if one.kappa == kappa and one.order != JOINT]
-    chosen = max(trace.header.temperatures) if temperature is None else temperature
-    windows, costs = trace.windows(chosen), trace.costs()
-    records, moves = conditions_rows.records(windows, found.bins, joint, costs)
-    means = Means(records)
+    chosen = found.temperature if temperature is None else temperature
+    windows, costs = trace.windows(chosen), trace.costs(chosen)
+    asked, moves = conditions_rows.records(windows, found.bins, joint, costs)
+    means = Means(asked)
     names = ["stop", *(f"continue T={value:g}" for value in found.lenience)]
     judged = [
-        *conditions.rewards_fall(means, names),
+        *conditions.rewards_fall(means, found.bins.shape, names),
         *conditions.uncertainty_lasts(means),
         *conditions.boxes_by_state(means, found.bins.shape, names),
         *conditions.boxes_by_lenience(means, names),
     ]
     chain = conditions_chain.stationary(moves, joint.action)
-    played = conditions_rows.play(windows, found.bins, joint, costs)
+    held, split = _held_out(directory, manifest, found, trace, windows)
     figures = {
         "policy": str(directory),
         "traces": [str(path) for path in traces],
         "temperature": chosen,
+        "solved_at": found.temperature,
         "kappa": kappa,
         "c_time": joint.c_time,
         "requests": len(np.unique(windows.request)),
@@ -68,9 +72,9 @@ def check(directory: Path, traces: Sequence[Path], kappa: float, temperature: fl
         "cascades": [
             asdict(conditions_chain.difference(joint.action, other.action, other.order, chain)) for other in others
         ],
-        "rates": _rates(windows, costs, played),
+        "rates": split | _rates(held, costs, conditions_rows.play(held, found.bins, joint, costs)),
     }
-    return Checked(figures, found, joint, others, windows, played)
+    return Checked(figures, found, joint, others, windows, conditions_rows.play(windows, found.bins, joint, costs))
 
 
 def write(checked: Checked, directory: Path) -> None:
@@ -78,7 +82,7 @@ def write(checked: Checked, directory: Path) -> None:
     with artifact.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "conditions.json", finite(checked.figures))
-        windows, label = checked.windows, f"{checked.joint.label}, temperature {checked.windows.temperature:g}"
+        windows, label = checked.windows, f"{checked.joint.label}, {_temperatures(checked.figures)}"
         conditions_plots.surfaces(directory / "surfaces.png", checked.policy, checked.joint)
         conditions_plots.monotonicity(
             directory / "monotonicity.png", checked.played.stops, windows.entropy_q[:, 0], windows.k_prev, label
@@ -90,16 +94,16 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     return [_conditions(figures), _cascades(figures), _speeds(figures)]
 
 
-def _read(directory: Path) -> Policy:
+def _read(directory: Path) -> tuple[Policy, Manifest]:
     manifest = artifact.verify(directory)
     if manifest.kind != KIND:
         raise UserError(f"{directory / artifact.MANIFEST}: key 'kind' is '{manifest.kind}'; expected '{KIND}'.")
-    return policy.read(directory)
+    return policy.read(directory), manifest
 
 
-def _same_pair(directory: Path, trace: Trace, found: Policy) -> None:
+def _same_pair(directory: Path, manifest: Manifest, trace: Trace, found: Policy) -> None:
     """The trace is of the policy's target and draft, its grid and its lengths."""
-    bound, header, where = artifact.read(directory).binds, trace.header, trace.directories[0] / HEADER
+    bound, header, where = manifest.binds, trace.header, trace.directories[0] / HEADER
     for role in ("target", "draft"):
         theirs, ours = bound[role], header.binds[role]
         if (theirs["fingerprint"], theirs["adapters"]) != (ours["fingerprint"], ours["adapters"]):
@@ -120,6 +124,38 @@ def _same_pair(directory: Path, trace: Trace, found: Policy) -> None:
         )
 
 
+def _held_out(
+    directory: Path, manifest: Manifest, found: Policy, trace: Trace, windows: Windows
+) -> tuple[Windows, dict[str, Any]]:
+    """Windows of the requests that were held out when the policy was solved, and what is to be said of them.
+
+    Of other traces than it was solved from it is the same share, drawn alike; nobody knows what it has learned from.
+    """
+    recipe = manifest.recipe.get("config", {})
+    share, seed = recipe.get("valid"), recipe.get("seed")
+    if not isinstance(share, float) or not isinstance(seed, int):
+        raise UserError(
+            f"{directory / artifact.MANIFEST}: key 'recipe.config' has valid {share!r} and seed {seed!r}; expected the "
+            "share of requests that was held out and the seed that they were drawn with. Train the policy again."
+        )
+    own = manifest.data.get("fingerprint") == from_traces.fingerprint(trace)
+    request = windows.request
+    if own and windows.temperature != found.temperature:
+        request = trace.windows(found.temperature).request
+    held = windows.of(np.isin(windows.request, request[from_traces.held_out(request, share, seed)]))
+    if not len(held):
+        raise UserError(
+            f"{trace.directories[0]}: no held-out request has a window at temperature {windows.temperature:g}. Collect "
+            "more prompts."
+        )
+    return held, {"own": own, "valid": share, "seed": seed, "requests": len(np.unique(held.request))}
+
+
+def _temperatures(figures: dict[str, Any]) -> str:
+    solved, judged = figures["solved_at"], figures["temperature"]
+    return f"temperature {judged:g}" if solved == judged else f"solved at temperature {solved:g}, judged at {judged:g}"
+
+
 def _named(identity: dict[str, Any]) -> str:
     adapters = f", adapters {shortened(identity['adapters'])}" if identity["adapters"] else ""
     return f"{identity['name']} (weights {identity['fingerprint'][:12]}...{adapters})"
@@ -138,7 +174,7 @@ def _coverage(found: Policy, means: Means) -> dict[str, int]:
     }
 
 
-def _rates(windows: Windows, costs: Costs, played: Played) -> dict[str, Any]:
+def _rates(windows: Windows, costs: Costs, played: Playback) -> dict[str, Any]:
     """Predicted tokens/s, with intervals by request; the share of the gap to each oracle that its lengths close.
 
     Oracles are of the exact rule, so that share is of the policy's lengths with T = 1 everywhere.
@@ -176,10 +212,11 @@ def _conditions(figures: dict[str, Any]) -> Table:
         f"{seen['states_visited']:,} of {seen['states']:,} states visited, {seen['states_judged']:,} with "
         f"{seen['fewest']} records or more; of {seen['pairs']:,} state-action pairs {seen['pairs_visited']:,} visited, "
         f"{seen['pairs_judged']:,} judged",
-        "C1: Spearman's rho of the reward; C2: Kendall's tau; C3, C4: share of boxes >= 0, zero ones apart. Intervals: "
-        "95%, bootstrap by request. Judged / possible: states (C1, C2) or boxes (C3, C4)",
+        "C1: Spearman's rho of the reward at each place k of its own, then the mean weighted by states; C2: Kendall's "
+        "tau, for continue of H' alone; C3, C4: share of boxes >= 0, zero ones apart. Intervals: 95%, bootstrap by "
+        "request. Judged / possible: states (C1, C2) or boxes (C3, C4)",
     ]
-    about = f"kappa={figures['kappa']:g}, temperature {figures['temperature']:g}, n={figures['requests']} requests"
+    about = f"kappa={figures['kappa']:g}, {_temperatures(figures)}, n={figures['requests']} requests"
     return Table(
         f"Conditions ({about})", ["condition", "value [95%]", "verdict", "judged / possible", "zero"], rows, notes
     )
@@ -214,13 +251,27 @@ def _speeds(figures: dict[str, Any]) -> Table:
         [name, f"{one['value']:.1f} {bounds(one['low'], one['high'], '.1f')}", _gap(rates["gap_share"].get(name))]
         for name, one in rates["per_second"].items()
     ]
+    about = f"kappa={figures['kappa']:g}, {_temperatures(figures)}, n={rates['requests']} held-out requests"
+    if rates["own"]:
+        which = (
+            f"held-out requests (valid {rates['valid']:g}, seed {rates['seed']}): the policy was not solved from them"
+        )
+    else:
+        which = (
+            "the policy was solved from other records, and may have learned from some of these requests; a share of "
+            f"{rates['valid']:g} is judged"
+        )
     notes = [
+        which,
         "predicted from the trace and its costs; the windows begin where the trace's did",
         f"policy: D {rates['divergence']:.4f} a token; the gap is closed by its lengths with T=1, as oracles are exact",
         "informed: knows the tokens that would be drafted and both laws; hindsight: also which of them will stand",
     ]
     return Table(
-        "Predicted speed", ["length", "tokens/s [95%]", "gap from best fixed that its lengths close"], rows, notes
+        f"Predicted speed ({about})",
+        ["length", "tokens/s [95%]", "gap from best fixed that its lengths close"],
+        rows,
+        notes,
     )
 
 

@@ -7,7 +7,7 @@ import torch
 
 from toolkit.policy import STOP, Bins, Solution
 from toolkit.training import replay
-from toolkit.training.conditions import Records
+from toolkit.training.conditions import Occasions
 from toolkit.training.conditions_chain import Moves
 from toolkit.training.joint_estimate import Rule, states
 from toolkit.training.joint_solve import ends
@@ -16,7 +16,7 @@ from toolkit.training.traces import Costs, Windows
 
 
 @dataclass(frozen=True)
-class Played:
+class Playback:
     """Where the policy ends each window [n], and what comes of it."""
 
     stops: np.ndarray
@@ -25,7 +25,7 @@ class Played:
     divergence: np.ndarray
 
 
-def records(windows: Windows, bins: Bins, solution: Solution, costs: Costs) -> tuple[Records, Moves]:
+def records(windows: Windows, bins: Bins, solution: Solution, costs: Costs) -> tuple[Occasions, Moves]:
     """Rows of all places that were drafted, each with what every action would have gained and led to.
 
     The reward: continue@T at place k has S_k (a_k(T) - kappa D_k(T)) less the time of a draft step; a stop one token
@@ -52,12 +52,12 @@ def records(windows: Windows, bins: Bins, solution: Solution, costs: Costs) -> t
     begins = np.broadcast_to(np.arange(places) == 0, here.shape)
     reward = _reward(windows, bins, solution, costs, here)
     return (
-        Records(here[seen], uncertainty[seen], after[seen], reward[seen], request),
+        Occasions(here[seen], uncertainty[seen], after[seen], reward[seen], request),
         Moves(here[seen], following[seen], begins[seen], request),
     )
 
 
-def play(windows: Windows, bins: Bins, solution: Solution, costs: Costs) -> Played:
+def play(windows: Windows, bins: Bins, solution: Solution, costs: Costs) -> Playback:
     """The policy's lengths and T on the windows. They begin, and their K_prev is, as in the trace."""
     here = states(windows, bins)
     stops, limit = ends(here, Rule(solution.action == STOP, solution.lenient), bins.k_max), solution.limit(bins)
@@ -67,7 +67,7 @@ def play(windows: Windows, bins: Bins, solution: Solution, costs: Costs) -> Play
         for one in (choice, 0)
     )
     kept = np.minimum(stops, replay.drafted(windows))
-    return Played(stops, outcome, exact, replay.divergence(windows, choice)[np.arange(len(kept)), kept])
+    return Playback(stops, outcome, exact, replay.divergence(windows, choice)[np.arange(len(kept)), kept])
 
 
 def _reward(windows: Windows, bins: Bins, solution: Solution, costs: Costs, here: np.ndarray) -> np.ndarray:

@@ -95,16 +95,17 @@ def place(
     fill: Callable[[Path], None],
     prompts: Sequence[tuple[int, ...]] | None = None,
     absent: str | None = None,
+    models: Models | None = None,
 ) -> Manifest:
     """Fill a directory beside `out`, reload and try it (on these prompts), put it in place -> its manifest.
 
-    absent: why it cannot be tried here, if it cannot.
+    absent: why it cannot be tried here, if it cannot. models: see `smoke`.
     """
     beside = artifact.partial(out)
     with artifact.writing(out):
         fill(beside)
     artifact.write(beside, manifest)
-    tried = {"skipped": absent} if absent else smoke(beside, manifest, prompts)
+    tried = {"skipped": absent} if absent else smoke(beside, manifest, prompts, models)
     manifest = artifact.write(beside, dataclasses.replace(manifest, smoke=tried))
     artifact.publish(beside, out)
     how = f"not tried yet (draftsmith check {out})" if absent else f"tried on {tried['prompts']} prompts"
@@ -131,17 +132,24 @@ def finished(out: Path, recipe: Recipe) -> bool:
     return True
 
 
-def smoke(directory: Path, manifest: Manifest, prompts: Sequence[tuple[int, ...]] | None = None) -> dict[str, Any]:
+def smoke(
+    directory: Path,
+    manifest: Manifest,
+    prompts: Sequence[tuple[int, ...]] | None = None,
+    models: Models | None = None,
+) -> dict[str, Any]:
     """Reload an artifact and decode four prompts, greedily -> what came of it, for the manifest.
 
-    Without prompts, those of the tasks that it was trained on, else of the built-in family.
+    Without prompts, those of the tasks that it was trained on, else of the built-in family. models: the target that an
+    artifact composes a method with, if it is loaded already.
     """
     settings = manifest.recipe["config"]
     method = methods.resolve("baseline", directory)
     if "target" in manifest.provides:
         models = Models(ModelConfig(str(directory)))
     elif manifest.composes:
-        models = Models(config.parse(ModelConfig, manifest.composes["target"], f"{directory}: composes.target"))
+        composed = config.parse(ModelConfig, manifest.composes["target"], f"{directory}: composes.target")
+        models = models or Models(composed)
         method = dataclasses.replace(method, **manifest.pieces(directory))
     else:
         models = Models(config.parse(ModelConfig, settings["target"], f"{directory}: recipe.config.target"))

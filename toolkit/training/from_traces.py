@@ -6,19 +6,20 @@ the manifest says so, and `draftsmith check DIR` does it later.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolkit import config, methods, sources
+from toolkit import artifact, binding, config, sources
 from toolkit.artifact import Manifest
-from toolkit.errors import UserError
+from toolkit.errors import NotThere, UserError
 from toolkit.hub import ModelConfig, Models
 from toolkit.training import finish
-from toolkit.training.traces import PLACES, Trace
+from toolkit.training.traces import HEADER, PLACES, Trace
 
 
 @dataclass
@@ -53,6 +54,21 @@ def held_out(request: np.ndarray, share: float, seed: int) -> np.ndarray:
     return np.isin(request, np.random.default_rng(seed).permutation(known)[:count])
 
 
+def finished(out: Path, recipe: TraceRecipe, trace: Trace) -> bool:
+    """Whether what this recipe learns from this trace is there already. UserError where something else is."""
+    if not finish.finished(out, recipe):
+        return False
+    stored, now = artifact.read(out).data, _learned_from(trace, recipe.temperature)
+    for key, what in (("fingerprint", "positions"), ("costs", "costs")):
+        if stored.get(key) != now[key]:
+            raise UserError(
+                f"{out}: was learned from other {what} than {', '.join(recipe.traces)} has now (key 'data.{key}' of "
+                f"{artifact.MANIFEST}): it was extended, collected or measured again. Delete {out} to learn from it as "
+                "it is, or set out=DIR."
+            )
+    return True
+
+
 def put(
     recipe: TraceRecipe,
     command: dict[str, Any],
@@ -70,31 +86,55 @@ def put(
     """
     header = trace.header
     asked = [node if isinstance(node, dict) else {"type": node} for node in header.data]
-    data = {"fingerprint": _fingerprint(trace), "traces": recipe.traces, "sources": asked}
+    data = _learned_from(trace, recipe.temperature) | {"traces": recipe.traces, "sources": asked}
     manifest = finish.described(
         recipe, command, kind, sorted(pieces), {}, header.binds, {"data": data, "training": figures}
     )
     manifest = dataclasses.replace(manifest, composes={"target": header.target, "proposer": header.proposer, **pieces})
-    return finish.place(manifest, Path(recipe.out), fill, absent=_absent(trace))
+    pair = _pair(trace)
+    absent, models = (pair, None) if isinstance(pair, str) else (None, pair)
+    return finish.place(manifest, Path(recipe.out), fill, absent=absent, models=models)
 
 
-def _absent(trace: Trace) -> str | None:
-    """Why the pair cannot be tried here; None where it can."""
-    header = trace.header
+def _pair(trace: Trace) -> Models | str:
+    """The trace's target, its draft loaded, too; or why they cannot be tried here. UserError where they are others."""
+    header, where = trace.header, trace.directories[0] / HEADER
     try:
-        models = Models(config.parse(ModelConfig, header.target, f"{trace.directories[0]}: target"))
-        node = {"name": "pair", "proposer": header.proposer}
-        methods.decoder(methods.resolve(node, trace.directories[0]), models)
-    except UserError as error:
+        models = Models(config.parse(ModelConfig, header.target, f"{where}: target"))
+        module, options = config.piece("proposers", header.proposer, f"{where}: proposer")
+        weights = module.build(options, models).weights
+    except NotThere as error:
         sources.say(f"not tried, as the target or its draft is not at hand: {error}")
         return f"target or draft not at hand when it was trained: {error}"
-    return None
+    target, draft = header.binds["target"], header.binds["draft"]
+    for role, bound, found in (
+        ("target", target, models.identity()),
+        ("draft", draft, draft | {"fingerprint": weights}),
+    ):
+        for key in ("fingerprint", "tokenizer", "adapters"):
+            if bound[key] != found[key]:
+                raise UserError(
+                    f"{where}: key 'binds.{role}.{key}' is {_shown(bound[key])}, and '{bound['name']}' as it is here "
+                    f"has {_shown(found[key])}: not what was traced, so what was learned cannot be tried with it. Put "
+                    "the traced one there, or collect the trace again."
+                )
+    return models
 
 
-def _fingerprint(trace: Trace) -> str:
-    """SHA-256 of all positions."""
-    total = hashlib.sha256()
+def _shown(value: str | Sequence[str]) -> str:
+    return binding.shortened([value] if isinstance(value, str) else value)
+
+
+def _learned_from(trace: Trace, temperature: float) -> dict[str, str]:
+    """What names the records that are learned from: SHA-256 of all positions, in any order, and of the costs."""
+    costs = json.dumps(dataclasses.asdict(trace.costs(temperature)), sort_keys=True)
+    return {"fingerprint": fingerprint(trace), "costs": hashlib.sha256(costs.encode()).hexdigest()}
+
+
+def fingerprint(trace: Trace) -> str:
+    """SHA-256 of all positions, whatever the order of the directories."""
+    digests = []
     for part in trace.parts(PLACES):
         with part.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashlib.sha256(" ".join(sorted(digests)).encode()).hexdigest()

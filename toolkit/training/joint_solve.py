@@ -2,10 +2,10 @@
 
 What a token is worth depends on the policy (the weight of being alive, and what follows), and so does what a
 millisecond costs: a round's time is priced in the tokens that would have been decoded in it. With c_time `auto` that is
-the solved policy's own tokens per ms, played on the training windows (Dinkelbach 1967: where nothing is paid for
-divergence, the fixed point has the most tokens per ms). A state does not say all that matters of the paths through it,
-and which paths these are depends on the policy, so the turns need not settle: of all policies met, the one that plays
-best is kept, by (tokens - kappa D) per ms.
+the best policy's own (tokens - kappa D) per ms, played on the training windows: at its fixed point this ratio is as
+large as it gets (Dinkelbach 1967). A state does not say all that matters of the paths through it, and which paths these
+are depends on the policy, so lengths are improved on the windows themselves as well (joint_refine), and the turns need
+not settle: of all policies met, the one that they began with among them, the one that plays best is kept.
 
 The cascades are the same problem with one choice frozen: the length solved with T = 1 only, then T on these lengths; or
 T solved with every window drafted to its end, then the length with these T.
@@ -19,9 +19,10 @@ import numpy as np
 from toolkit.policy import STOP, Solution
 from toolkit.training import mdp, replay
 from toolkit.training.joint_estimate import Price, Records, Rule
+from toolkit.training.joint_refine import refined
 from toolkit.training.traces import Costs, Windows
 
-_TURNS = 8
+_TURNS = 4
 _SETTLED = 0.01  # relative change of c_time
 _SAME = 1e-4  # tokens: T is not raised for less; accept_T and tv_T are stored in half precision
 
@@ -94,56 +95,67 @@ def longest(rule: Rule, k_max: int) -> int:
     return int(always.argmax())
 
 
+def _all(valid: np.ndarray) -> np.ndarray:
+    return valid
+
+
 Allowed = Callable[[np.ndarray], np.ndarray]  # valid [n_states, 1+n_T] -> the same with a choice frozen
 
 
-def solve(records: Records, price: Price, settings: Settings, frozen: Allowed = lambda valid: valid) -> Solved:
+def solve(
+    records: Records,
+    price: Price,
+    settings: Settings,
+    frozen: Allowed = _all,
+) -> Solved:
     """The best policy met. frozen: which actions are left of those that a state has.
 
-    A window that ends at the policy's limit is spared the look at one more law, so a limit is worth having: the best is
-    climbed to from the best fixed window.
+    A window that ends at the policy's limit is spared the look at one more law, so all limits are tried.
     """
-    tried: dict[int, Solved] = {}
-
-    def score(limit: int) -> float:
-        if limit not in tried:
-            tried[limit] = solve_within(records, price, settings, frozen, limit)
-        return _score(tried[limit], price, settings.c_time is None)
-
-    k_max = records.bins.k_max
-    first, _ = _first(records, frozen(_every(records, k_max)))
-    best = longest(first, k_max)
-    for step in (1, -1):
-        while 0 <= best + step <= k_max and score(best + step) > score(best):
-            best += step
-    score(best)
-    return tried[best]
+    tried = [solve_within(records, price, settings, frozen, limit) for limit in range(records.bins.k_max + 1)]
+    return max(tried, key=lambda one: _score(one, price, settings.c_time is None))
 
 
-def solve_within(records: Records, price: Price, settings: Settings, frozen: Allowed, limit: int) -> Solved:
-    """Estimate and solve in turn, with windows of at most `limit`."""
+def solve_within(
+    records: Records, price: Price, settings: Settings, frozen: Allowed, limit: int, start: Rule | None = None
+) -> Solved:
+    """Estimate and solve in turn, with windows of at most `limit`; the policy to start from is a candidate as well."""
     bins, grid = records.bins, len(records.windows.lenience)
     free, valid = frozen(_every(records, bins.k_max)), frozen(_every(records, limit))
     uses, took = [0] + [1] * grid, records.milliseconds(limit)
-    rule, pace = _first(records, valid)
+    choosable = valid[:, STOP] & valid[:, 1:].any(1)
     auto = settings.c_time is None
-    c_time = pace if auto else settings.c_time
-    best, value, turns, settled = None, None, 0, False
-    while not settled and turns < _TURNS:
+
+    def met(rule: Rule, solution: mdp.Solution, rewards: np.ndarray, c_time: float, turn: int) -> Solved:
+        played = play(records.windows, records.states, rule, bins.k_max, records.costs)
+        return Solved(rule, solution.value, solution.q, rewards, c_time, turn, played)
+
+    rule = _first(records, valid, limit) if start is None else start
+    played = play(records.windows, records.states, rule, bins.k_max, records.costs)
+    c_time = played.worth(price.kappa) if auto else settings.c_time
+    candidates: list[Solved] = []
+    value = None
+    for turn in range(1, _TURNS + 1):
         gains = records.gains(rule, price)
         rewards = np.concatenate([np.ones((bins.states, 1)), gains], 1) - c_time * took[:, uses]
         solution = mdp.value_iteration(rewards, records.transitions, uses, valid, settings.discount, start=value)
-        value, turns = solution.value, turns + 1
-        after = Rule(solution.policy == STOP, _lenience(gains, free))
-        played = play(records.windows, records.states, after, bins.k_max, records.costs)
-        solved = Solved(after, value, solution.q, rewards, c_time, turns, played)
-        if best is None or _score(solved, price, auto) > _score(best, price, auto):
-            best = solved
+        value, after = solution.value, Rule(solution.policy == STOP, _lenience(gains, free))
+        better = refined(records, after, price, c_time, choosable, limit)
+        if turn == 1:
+            candidates.append(met(rule, solution, rewards, c_time, 0))
+        candidates += [met(one, solution, rewards, c_time, turn) for one in (after, better)]
+        after = max(candidates[-2:], key=lambda one: _score(one, price, auto)).rule
         same = (after.stop == rule.stop).all() and (after.lenient == rule.lenient).all()
-        moved = abs(played.pace / c_time - 1) if auto else 0.0
-        settled = same and moved < _SETTLED
-        rule, c_time = after, played.pace if auto else c_time
-    return best
+        paid = max(one.played.worth(price.kappa) for one in candidates) if auto else c_time
+        if same and abs(paid / c_time - 1) < _SETTLED:
+            break
+        rule, c_time = after, paid
+    return max(candidates, key=lambda one: _score(one, price, auto))
+
+
+def solve_from(records: Records, price: Price, settings: Settings, limit: int, start: Rule) -> Solved:
+    """A policy at least as good as `start`, from which the turns begin."""
+    return solve_within(records, price, settings, _all, limit, start)
 
 
 def length_then_verif(records: Records, price: Price, settings: Settings, lengths: Solved) -> Solved:
@@ -188,13 +200,11 @@ def _only_stop(valid: np.ndarray) -> np.ndarray:
     return np.broadcast_to(np.arange(valid.shape[1]) == STOP, valid.shape)
 
 
-def _first(records: Records, valid: np.ndarray) -> tuple[Rule, float]:
-    """Where the turns begin: the lowest T and the best fixed window, as far as they are allowed."""
-    k_max = records.bins.k_max
-    depth = np.arange(len(valid)) % (k_max + 1)
+def _first(records: Records, valid: np.ndarray, limit: int) -> Rule:
+    """Where the turns begin: the lowest T and windows of `limit` tokens, as far as they are allowed."""
+    depth = np.arange(len(valid)) % (records.bins.k_max + 1)
     lenient, must, may = valid[:, 1:].argmax(1), ~valid[:, 1:].any(1), valid[:, STOP]
-    best = int(records.paces.argmax())
-    return Rule(must | (may & (depth >= best)), lenient), float(records.paces[best])
+    return Rule(must | (may & (depth >= limit)), lenient)
 
 
 def _lenience(gains: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -13,15 +13,14 @@ import numpy as np
 
 from toolkit import config, policy, sources
 from toolkit.errors import UserError
-from toolkit.policy import ORDERS, Bins, Policy
-from toolkit.training import finish, from_traces, joint_report, joint_solve, processes
+from toolkit.policy import KIND, ORDERS, Bins, Policy
+from toolkit.training import from_traces, joint_report, joint_solve, processes
 from toolkit.training.from_traces import TraceRecipe
 from toolkit.training.joint_estimate import Price, Records, Smoothing
 from toolkit.training.joint_solve import Settings, Solved
 from toolkit.training.traces import Costs, Trace, Windows
 
 RESULTS = Path("results/jointadaspec")
-KIND = "jointadaspec"
 
 
 @dataclass
@@ -62,7 +61,12 @@ def load(path: Path | str, overrides: list[str]) -> JointAdaSpecRecipe:
     kappas, orders, c_time = recipe.kappas, recipe.orders, recipe.c_time
     rules = [
         ("k_max", recipe.k_max, 1 <= recipe.k_max <= 64, "1 to 64"),
-        ("kappas", kappas, kappas and len(set(kappas)) == len(kappas), "one number or more, each once"),
+        (
+            "kappas",
+            kappas,
+            kappas and len({f"{kappa:g}" for kappa in kappas}) == len(kappas),
+            "one number or more, that differ in their first six digits",
+        ),
         ("kappas", kappas, all(0 <= kappa < math.inf for kappa in kappas), "numbers from 0 on"),
         ("orders", orders, orders and len(set(orders)) == len(orders), "one order or more, each once"),
         ("orders", orders, set(orders) <= set(ORDERS), f"some of {', '.join(ORDERS)}"),
@@ -70,8 +74,8 @@ def load(path: Path | str, overrides: list[str]) -> JointAdaSpecRecipe:
         (
             "c_time",
             c_time,
-            c_time == "auto" or (isinstance(c_time, float) and 0 <= c_time < math.inf),
-            "auto or 0.0 on",
+            c_time == "auto" or (isinstance(c_time, int | float) and 0 < c_time < math.inf),
+            "auto, or a number above 0: where time costs nothing, no window is too long",
         ),
         ("risk_K", recipe.risk_K, 0 <= recipe.risk_K < math.inf, "0 or more"),
         ("risk_k", recipe.risk_k, 0 <= recipe.risk_k < math.inf, "0 or more"),
@@ -106,12 +110,12 @@ def run(recipe: JointAdaSpecRecipe, command: dict[str, Any]) -> Path:
             f"{where}: policies are solved by one process, and {state.num_processes} were launched: it takes a minute. "
             "Launch with --num_processes 1 (accelerate_configs/cpu.yaml, single_gpu.yaml)."
         )
-    if finish.finished(out, recipe):
+    trace = Trace.open(recipe.traces)
+    if from_traces.finished(out, recipe, trace):
         sources.say(f"{out} is there already; delete it to train again")
         return out
-    trace = Trace.open(recipe.traces)
     _fits(recipe, trace, where)
-    costs, windows = trace.costs(), trace.windows(recipe.temperature)
+    costs, windows = trace.costs(recipe.temperature), trace.windows(recipe.temperature)
     try:
         learned, solved, report = learn(recipe, windows, costs)
     except UserError as error:
@@ -144,7 +148,9 @@ def learn(
     records = Records(train, bins, costs, Smoothing(recipe.nu_min, recipe.alpha))
     solved = solutions(recipe, records)
     made = {key: one.solution(*key) for key, one in solved.items()}
-    learned = Policy(bins, tuple(float(t) for t in windows.lenience), tuple(made.values()), records.visits)
+    learned = Policy(
+        bins, tuple(float(t) for t in windows.lenience), tuple(made.values()), records.visits, recipe.temperature
+    )
     report = {
         "windows": {"train": len(train), "held_out": len(held)},
         "requests": {"train": len(np.unique(train.request)), "held_out": len(np.unique(held.request))},
@@ -156,7 +162,11 @@ def learn(
             for (order, kappa), one in solved.items()
         ],
         "beside": joint_report.beside(held, costs, recipe.k_max),
-        "sweep": [swept(recipe, count, train, held, costs) for count in recipe.sweep],
+        "sweep": [
+            swept(recipe, count, kappa, train, held, costs)
+            for count in recipe.sweep
+            for kappa in sorted({min(recipe.kappas), max(recipe.kappas)})
+        ],
     }
     return learned, {made[key].label: one for key, one in solved.items()}, report
 
@@ -165,23 +175,30 @@ def solutions(recipe: JointAdaSpecRecipe, records: Records) -> dict[tuple[str, f
     """Every order at every kappa."""
     settings, solved = _settings(recipe), {}
     lengths = joint_solve.solve(records, price(recipe, 0.0), settings, joint_solve.exact)  # no kappa changes these
-    for order in recipe.orders:
-        for kappa in recipe.kappas:
-            costs = price(recipe, kappa)
-            if order == "joint":
-                solved[order, kappa] = joint_solve.solve(records, costs, settings)
-            elif order == "length_then_verif":
-                solved[order, kappa] = joint_solve.length_then_verif(records, costs, settings, lengths)
-            else:
-                solved[order, kappa] = joint_solve.verif_then_length(records, costs, settings)
-    return solved
+    for kappa in recipe.kappas:
+        costs = price(recipe, kappa)
+        if "length_then_verif" in recipe.orders:
+            solved["length_then_verif", kappa] = joint_solve.length_then_verif(records, costs, settings, lengths)
+        if "verif_then_length" in recipe.orders:
+            solved["verif_then_length", kappa] = joint_solve.verif_then_length(records, costs, settings)
+    if "joint" in recipe.orders:
+        joint = {kappa: joint_solve.solve(records, price(recipe, kappa), settings) for kappa in recipe.kappas}
+        met = [lengths, *solved.values(), *joint.values()]  # any of these is a joint policy too
+        for kappa, own in joint.items():
+            best = max(met, key=lambda one, kappa=kappa: one.played.worth(kappa))
+            if best.played.worth(kappa) > own.played.worth(kappa):
+                limit = joint_solve.longest(best.rule, recipe.k_max)
+                own = joint_solve.solve_from(records, price(recipe, kappa), settings, limit, best.rule)
+            solved["joint", kappa] = own
+    return {(order, kappa): solved[order, kappa] for order in recipe.orders for kappa in recipe.kappas}
 
 
-def swept(recipe: JointAdaSpecRecipe, count: int, train: Windows, held: Windows, costs: Costs) -> dict[str, Any]:
-    """The joint solution at the largest kappa, where the length does most of the work, with so many bins."""
+def swept(
+    recipe: JointAdaSpecRecipe, count: int, kappa: float, train: Windows, held: Windows, costs: Costs
+) -> dict[str, Any]:
+    """The joint solution with so many bins. At the largest kappa the length does most of the work."""
     sized = BinsConfig(replace(recipe.bins.H, count=count), replace(recipe.bins.K, count=count))
     records = Records(train, binned(sized, recipe.k_max), costs, Smoothing(recipe.nu_min, recipe.alpha))
-    kappa = max(recipe.kappas)
     solved = joint_solve.solve(records, price(recipe, kappa), _settings(recipe))
     figures = joint_report.judged(solved, records, held) | joint_report.coverage(records)
     return {"bins": count, "states": records.bins.states, "kappa": kappa} | figures

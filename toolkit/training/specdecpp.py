@@ -16,7 +16,7 @@ from toolkit.errors import UserError
 from toolkit.files import write_json
 from toolkit.nets import heads
 from toolkit.nets.heads import AcceptanceHead, HeadSettings
-from toolkit.training import finish, from_traces, processes, specdecpp_fit, specdecpp_report
+from toolkit.training import from_traces, processes, specdecpp_fit, specdecpp_report
 from toolkit.training.from_traces import TraceRecipe
 from toolkit.training.specdecpp_fit import HeadFitConfig
 from toolkit.training.traces import Costs, Trace, Windows
@@ -29,8 +29,9 @@ class SpecDecPPRecipe(TraceRecipe):
     method: str = "SpecDec++ acceptance head on recorded traces"
     blocks: int = 3  # residual layers of the head
     max: int = 8  # longest window that may be chosen for it, with the threshold; the trace's are longer
-    thresholds: list[float] = field(  # to choose from; many near 1, as the weights of the loss keep f low
-        default_factory=lambda: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995]
+    # To choose from; many near 1, as the weights of the loss keep f low. 1 never stops: a fixed window
+    thresholds: list[float] = field(
+        default_factory=lambda: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0]
     )
     train: HeadFitConfig = field(default_factory=HeadFitConfig)
 
@@ -64,17 +65,17 @@ def run(recipe: SpecDecPPRecipe, command: dict[str, Any]) -> Path:
             f"{where}: an acceptance head is trained by one process, and {state.num_processes} were launched: it takes "
             "a minute. Launch with --num_processes 1 (accelerate_configs/cpu.yaml, single_gpu.yaml)."
         )
-    if finish.finished(out, recipe):
+    trace = Trace.open(recipe.traces)
+    if from_traces.finished(out, recipe, trace):
         sources.say(f"{out} is there already; delete it to train again")
         return out
-    trace = Trace.open(recipe.traces)
     if recipe.max >= trace.header.limit:
         raise UserError(
             f"{where}: key 'max' is {recipe.max}, and the trace has windows of {trace.header.limit}; expected less, so "
             "that it is known what a longer window would have brought. Lower max, or collect with a longer "
             "trace.window."
         )
-    costs, windows = trace.costs(), trace.windows(recipe.temperature, hidden=True)
+    costs, windows = trace.costs(recipe.temperature), trace.windows(recipe.temperature, hidden=True)
     head, report = learn(recipe, windows, costs, state.device)
     _write(RESULTS / out.name, {"traces": recipe.traces, "temperature": recipe.temperature} | report)
     settings = HeadSettings(report["threshold"], report["max"], recipe.temperature)
@@ -93,32 +94,46 @@ def run(recipe: SpecDecPPRecipe, command: dict[str, Any]) -> Path:
 def learn(
     recipe: SpecDecPPRecipe, windows: Windows, costs: Costs, device: torch.device
 ) -> tuple[AcceptanceHead, dict[str, Any]]:
-    """Windows with the draft's states -> the head on the CPU, and the report: figures, rates, the threshold."""
+    """Windows with the draft's states -> the head on the CPU, and the report: figures, rates, the threshold.
+
+    Half of the requests that are not trained on choose the epoch, the threshold and the longest window; what is
+    reported is of the other half.
+    """
     out = from_traces.held_out(windows.request, recipe.valid, recipe.seed)
-    train, valid = specdecpp_fit.examples(windows, ~out), specdecpp_fit.examples(windows, out)
-    for name, data in (("to train on", train), ("held out", valid)):
+    chosen_by = out.copy()
+    chosen_by[out] = from_traces.held_out(windows.request[out], 0.5, recipe.seed)
+    reported = out & ~chosen_by
+    train, valid, test = (specdecpp_fit.examples(windows, rows) for rows in (~out, chosen_by, reported))
+    for name, data in (("to train on", train), ("to choose by", valid), ("held out", test)):
         if not len(data):
             raise UserError(f"no drafted token {name} has another drafted behind it: collect more, or longer windows.")
         if not data.hidden.isfinite().all():
             raise UserError("the trace's hidden states have values that are no numbers: collect it again.")
-    sources.say(f"{len(train)} positions to train on, {len(valid)} held out; rejected there: {_rejected(valid.label)}")
+    sources.say(f"{len(train)} positions to train on, {len(test)} held out; rejected there: {_rejected(test.label)}")
     head = specdecpp_fit.made(train, recipe.train, recipe.blocks, recipe.seed).to(device)
     curve = specdecpp_fit.fit(head, train, valid, recipe.train, recipe.seed)
-    f, label = specdecpp_fit.probabilities(head, valid.hidden), valid.label.numpy()
-    own = windows.of(out)
-    rates = specdecpp_report.rates(own, kept(own, f), costs, recipe.thresholds, recipe.max)
-    best = max(rates["thresholds"], key=lambda row: row["per_second"])
+
+    def rates(rows: np.ndarray, f: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+        own = windows.of(rows)
+        return specdecpp_report.rates(own, kept(own, f), costs, recipe.thresholds, recipe.max)
+
+    choice = rates(chosen_by, specdecpp_fit.probabilities(head, valid.hidden))["thresholds"]
+    best = max(choice, key=lambda row: row["per_second"])
+    f, label = specdecpp_fit.probabilities(head, test.hidden), test.label.numpy()
     report = {
         "threshold": best["threshold"],
         "max": best["max"],
-        "positions": {"train": len(train), "held_out": len(valid)},
-        "requests": {"train": len(np.unique(windows.request[~out])), "held_out": len(np.unique(own.request))},
+        "positions": {"train": len(train), "choice": len(valid), "held_out": len(test)},
+        "requests": {
+            name: len(np.unique(windows.request[rows]))
+            for name, rows in (("train", ~out), ("choice", chosen_by), ("held_out", reported))
+        },
         "held_out_loss": curve,
         "head": specdecpp_report.quality(f, label, recipe.train),
         "chance": specdecpp_report.chance(train.label, label, recipe.train),
         "most_auc": specdecpp_report.auc(label, label),  # of whoever knows the labels: they are chances themselves
         "calibration": specdecpp_report.calibration(f, label, recipe.train),
-        "rates": rates,
+        "rates": rates(reported, f),
     }
     return head.cpu(), report
 
@@ -142,7 +157,8 @@ def _write(directory: Path, report: dict[str, Any]) -> None:
     )
     rates = report["rates"]
     fixed = max(rates["fixed"], key=lambda row: row["per_second"])
-    chosen = max(rates["thresholds"], key=lambda row: row["per_second"])
+    made = (report["threshold"], report["max"])
+    chosen = next(row for row in rates["thresholds"] if (row["threshold"], row["max"]) == made)
     sources.say(
         f"predicted tokens/s: {chosen['per_second']:.1f} at threshold {chosen['threshold']:g} and max {chosen['max']}, "
         f"{fixed['per_second']:.1f} of the best fixed window (k={fixed['k']})"

@@ -121,7 +121,7 @@ def fit(head: AcceptanceHead, train: Examples, valid: Examples, settings: HeadFi
         curve.append(held_out_loss(head, valid, settings))
         if not math.isfinite(curve[-1]):
             raise UserError(f"the held-out loss is {curve[-1]} after epoch {len(curve) - 1}: lower train.lr.")
-        if curve[-1] == min(curve[1:]):
+        if curve[-1] == min(curve):
             best = copy.deepcopy(head.state_dict())
     head.load_state_dict(best)
     with torch.no_grad():

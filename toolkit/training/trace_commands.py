@@ -56,7 +56,7 @@ def _check_conditions(argv: Sequence[str]) -> int:
     parser.add_argument("policy", metavar="POLICY", type=Path, help="a directory that train/jointadaspec.py wrote")
     parser.add_argument("traces", metavar="TRACE", nargs="+", type=Path, help="of the policy's target and draft")
     parser.add_argument("--kappa", type=float, default=1.0, help="which of the policy's solutions (%(default)s)")
-    parser.add_argument("--temperature", type=float, help="which of the trace's (the highest)")
+    parser.add_argument("--temperature", type=float, help="which of the trace's (the policy's own)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="(results/conditions/<name of the policy>)")
     arguments = parser.parse_args(argv)
     from toolkit.evaluation import table

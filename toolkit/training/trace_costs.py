@@ -1,4 +1,4 @@
-"""What a round costs by its window: decoded for this alone, at the batch that a policy is meant for.
+"""What a round costs by its window: decoded for this alone, at one temperature and the batch that a policy is for.
 
 Windows of every length take turns on every prompt, so that a machine that slows down slows all of them down.
 """
@@ -73,7 +73,7 @@ def measure(
     temperature: float,
     settings: CostsConfig,
 ) -> Costs:
-    """Milliseconds of rounds with windows of 0..limit at the batch of the settings."""
+    """Milliseconds of rounds with windows of 0..limit at this temperature and the batch of the settings."""
     watch = Stopwatch()
     decoders = [SpecDecoder(models.target, proposer, Fixed(k), Rejection(), trace=watch) for k in range(limit + 1)]
     sampling = Sampling(temperature, max_new_tokens=settings.max_new_tokens)
@@ -85,7 +85,7 @@ def measure(
         decoder.generate(_requests(batches[0]), warm_up)
     watch.drafting.clear()
     watch.verifying.clear()
-    with Bar("costs", len(batches) * len(decoders)) as bar:
+    with Bar(f"costs, temperature {temperature:g}", len(batches) * len(decoders)) as bar:
         for number, batch in enumerate(batches):
             for turn in range(len(decoders)):
                 k = (number + turn) % len(decoders)
@@ -104,8 +104,8 @@ def measure(
     )
     step = (costs.draft_ms[limit] - costs.draft_ms[1]) / (limit - 1)
     sources.say(
-        f"a draft step takes {step:.1f} ms; a target forward {costs.verify_ms[0]:.1f} ms alone, "
-        f"{costs.verify_ms[limit]:.1f} ms with a window of {limit}"
+        f"at temperature {temperature:g}, a draft step takes {step:.1f} ms; a target forward "
+        f"{costs.verify_ms[0]:.1f} ms alone, {costs.verify_ms[limit]:.1f} ms with a window of {limit}"
     )
     return costs
 

@@ -13,21 +13,20 @@ from toolkit.evaluation.table import Table
 from toolkit.export.figures import NONE, number, percent
 from toolkit.training import oracle, replay
 from toolkit.training.replay import Rate
-from toolkit.training.traces import COSTS, Costs, Trace, Windows
+from toolkit.training.traces import Costs, Trace, Windows
 
 
 def figures(directory: Path) -> dict[str, Any]:
     """Everything that is known of a trace, for programs."""
     trace = Trace.open([directory])
-    has_costs = (directory / COSTS).is_file()
-    costs = trace.costs() if has_costs else None
-    rounds = trace.rounds()
+    costs, rounds = trace.known_costs(), trace.rounds()
     temperatures = {}
     for value in trace.header.temperatures:
         of_round = np.isclose(rounds["temperature"].to_numpy(), np.float32(value))
         drafted = rounds["drafted"].to_numpy()[of_round]
         if drafted.any():
-            temperatures[f"{value:g}"] = _drafted(trace.windows(value), costs, len(drafted))
+            name = f"{value:g}"
+            temperatures[name] = _drafted(trace.windows(value), costs.get(name), len(drafted))
     if not temperatures:
         raise UserError(f"{directory}: holds no drafted position yet. Run its train/collect.py command.")
     files = [path for path in directory.rglob("*") if path.is_file()]
@@ -38,7 +37,7 @@ def figures(directory: Path) -> dict[str, Any]:
         "requests": len(np.unique(rounds["request"].to_numpy())),
         "rounds": rounds.num_rows,
         "temperatures": temperatures,
-        "costs": None if costs is None else asdict(costs),
+        "costs": {name: asdict(one) for name, one in costs.items()},
     }
 
 
@@ -108,7 +107,7 @@ def heading(found: dict[str, Any], directory: Path) -> str:
 
 def tables(found: dict[str, Any]) -> list[Table]:
     per_temperature = [table for name, one in found["temperatures"].items() for table in _of(name, one)]
-    return [*per_temperature, *([_cost_table(found["costs"])] if found["costs"] else [])]
+    return [*per_temperature, *(_cost_table(*item) for item in found["costs"].items())]
 
 
 def _of(temperature: str, found: dict[str, Any]) -> list[Table]:
@@ -147,7 +146,7 @@ def _speed_table(temperature: str, found: dict[str, Any]) -> Table:
     return Table(f"Temperature {temperature}: predicted speed", ["length", "tok/s", "tau", "mean length"], rows, notes)
 
 
-def _cost_table(costs: dict[str, Any]) -> Table:
+def _cost_table(temperature: str, costs: dict[str, Any]) -> Table:
     lengths = range(len(costs["draft_ms"]))
     rows = [
         [title, *(number(value, 2) for value in costs[key])]
@@ -157,7 +156,7 @@ def _cost_table(costs: dict[str, Any]) -> Table:
     note = (
         f"medians, batch {costs['batch']}, {costs['threads']} threads; all else of a round: {costs['host_ms']:.2f} ms"
     )
-    return Table("Milliseconds a round", ["", *map(str, lengths)], rows, [note])
+    return Table(f"Temperature {temperature}: milliseconds a round", ["", *map(str, lengths)], rows, [note])
 
 
 def _named(identity: dict[str, Any]) -> str:

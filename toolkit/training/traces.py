@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from toolkit import config
-from toolkit.engine.trace import SCHEMA_VERSION, metadata
+from toolkit.engine.trace import SCHEMA_VERSION
 from toolkit.errors import UserError
+from toolkit.training import trace_parts
+from toolkit.training.trace_parts import AGAIN, HEADER, PARTS, PLACES, ROUNDS
 
-HEADER, COSTS, PARTS = "trace.json", "costs.json", "parts"
-PLACES, ROUNDS = "positions", "rounds"
-_AGAIN = "Collect the trace again (train/collect.py), or leave this directory out."
+COSTS = "costs.json"
+COSTS_FORMAT = 2  # 1 had those of one temperature
+_MEASURE = "run the trace's train/collect.py command again, with one process and nothing else on the machine."
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class Header:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a round costs, milliseconds: medians of rounds that were decoded for this alone, and with nothing else."""
+    """What a round costs at one temperature, milliseconds: medians of rounds that were decoded for this alone.
+
+    Temperatures differ: a verdict at 0 is an argmax, above it a law, and the draft's law is drawn from.
+    """
 
     draft_ms: list[float]  # [K+1] of drafting with 0..K draft steps
     verify_ms: list[float]  # [K+1] of the target's forward over the pending token and a window of 0..K
@@ -140,42 +144,76 @@ class Trace:
                     f"{path / HEADER}: key 'hidden' is {header.hidden}: the draft's hidden states were not kept. "
                     "Collect the trace with trace.hidden=[draft] into another trace.path."
                 )
-        skipped = ("target_hidden",) if hidden else ("draft_hidden", "target_hidden")
         parts = self.parts(PLACES)
-        tables = [_read(part, self.header.lenience, skipped) for part in parts]
+        states = ("draft_hidden",) if hidden else ()
+        tables = [trace_parts.read(part, PLACES, self.header.lenience, states) for part in parts]
         chosen = [
             table.filter(pc.equal(table["temperature"], pa.scalar(temperature, pa.float32()))) for table in tables
         ]
         if not sum(table.num_rows for table in chosen):
-            raise UserError(f"{self.directories[0]}: no drafted position at temperature {temperature:g}. {_AGAIN}")
-        _once(parts, chosen)
-        return _windows(pa.concat_tables(chosen), self.header, temperature, hidden)
+            raise UserError(f"{self.directories[0]}: no drafted position at temperature {temperature:g}. {AGAIN}")
+        for part, table in zip(parts, chosen, strict=True):
+            trace_parts.check_depths(part, table, self.header.limit)
+        trace_parts.check_once(parts, chosen)
+        return _windows(trace_parts.joined(parts, chosen), self.header, temperature, hidden)
 
     def rounds(self) -> pa.Table:
-        """A row a round and request; see toolkit.engine.trace."""
-        return pa.concat_tables([_read(part, self.header.lenience) for part in self.parts(ROUNDS)])
+        """A row a round and request; see toolkit.engine.trace. UserError where nothing was collected yet."""
+        parts = self.parts(ROUNDS)
+        tables = [trace_parts.read(part, ROUNDS, self.header.lenience) for part in parts]
+        if not sum(table.num_rows for table in tables):
+            raise UserError(f"{self.directories[0]}: holds nothing yet. Run its train/collect.py command to the end.")
+        return trace_parts.joined(parts, tables)
 
     def parts(self, kind: str) -> list[Path]:
         """Files of positions or of rounds; rounds that have no positions beside them were cut off by a kill."""
         places = [part for path in self.directories for part in sorted((path / PARTS).glob(f"{PLACES}-*.parquet"))]
         return [part.with_name(part.name.replace(PLACES, kind, 1)) for part in places]
 
-    def costs(self) -> Costs:
-        """Of the first directory that has them; UserError where none has."""
-        for directory in self.directories:
-            path = directory / COSTS
-            if path.is_file():
-                costs = config.parse(Costs, _json(path), str(path))
-                if not len(costs.draft_ms) == len(costs.verify_ms) == self.header.limit + 1:
-                    raise UserError(
-                        f"{path}: has costs of windows up to {len(costs.draft_ms) - 1}; expected up to "
-                        f"{self.header.limit}. Delete it and run train/collect.py again to measure."
-                    )
-                return costs
+    def costs(self, temperature: float) -> Costs:
+        """Of the first directory that has them for this temperature; UserError where none has."""
+        known = self.known_costs()
+        if (key := f"{temperature:g}") in known:
+            return known[key]
+        path = self.directories[0] / COSTS
+        if not known:
+            raise UserError(
+                f"{path}: is missing, so it is not known what a draft step and a verification cost. For that, "
+                f"{_MEASURE}"
+            )
         raise UserError(
-            f"{self.directories[0] / COSTS}: is missing, so it is not known what a draft step and a verification cost. "
-            "Run the trace's train/collect.py command again, with one process and nothing else on the machine."
+            f"{path}: has costs at temperature {', '.join(known)}, and none at {key}, where a verdict takes another "
+            f"time. Delete it and {_MEASURE}"
         )
+
+    def known_costs(self) -> dict[str, Costs]:
+        """Temperature as text -> what was measured at it; of several directories, the first that has it."""
+        known: dict[str, Costs] = {}
+        for directory in self.directories:
+            known = read_costs(directory, self.header.limit) | known
+        return known
+
+
+def read_costs(directory: Path, limit: int) -> dict[str, Costs]:
+    """Temperature as text -> its costs, {} where none were measured. UserError where the file is of another format."""
+    path = directory / COSTS
+    if not path.is_file():
+        return {}
+    data = _json(path, f"Delete it and {_MEASURE}")
+    if not isinstance(data, dict) or data.get("format") != COSTS_FORMAT or not isinstance(data.get("costs"), dict):
+        found = repr(data.get("format")) if isinstance(data, dict) and "format" in data else "missing"
+        raise UserError(
+            f"{path}: key 'format' is {found}; expected {COSTS_FORMAT}, with costs for each temperature. Delete it and "
+            f"{_MEASURE}"
+        )
+    known = {name: config.parse(Costs, node, f"{path}: costs.{name}") for name, node in data["costs"].items()}
+    for name, costs in known.items():
+        if not len(costs.draft_ms) == len(costs.verify_ms) == limit + 1:
+            raise UserError(
+                f"{path}: key 'costs.{name}' has costs of windows up to {len(costs.draft_ms) - 1}; expected up to "
+                f"{limit}. Delete it and {_MEASURE}"
+            )
+    return known
 
 
 def read_header(directory: Path) -> Header:
@@ -186,16 +224,16 @@ def read_header(directory: Path) -> Header:
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"{path}: key 'schema_version' is {version!r}; this version of draftsmith reads {SCHEMA_VERSION}. {_AGAIN}"
+            f"{path}: key 'schema_version' is {version!r}; this version of draftsmith reads {SCHEMA_VERSION}. {AGAIN}"
         )
     return config.parse(Header, data, str(path))
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, way_out: str = AGAIN) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}). {_AGAIN}") from None
+        raise UserError(f"{path}: not readable as JSON ({error}). {way_out}") from None
 
 
 def _same(first: Path, expected: Header, other: Path, found: Header) -> None:
@@ -206,34 +244,6 @@ def _same(first: Path, expected: Header, other: Path, found: Header) -> None:
                 f"{other / HEADER}: key '{key}' is {theirs[key]}, and {first / HEADER} has {value}. Traces that are "
                 "learned from together must be of one target and one draft, collected alike."
             )
-
-
-def _read(part: Path, lenience: Sequence[float], skipped: Sequence[str] = ()) -> pa.Table:
-    try:
-        file = pq.ParquetFile(part)
-        table = file.read([name for name in file.schema_arrow.names if name not in skipped])
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(
-            f"{part}: not readable as Parquet ({error}). Delete {part.parent}/*-{part.name.partition('-')[2]} and run "
-            "the same train/collect.py command again."
-        ) from None
-    found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    for key, value in metadata(lenience).items():
-        if found.get(key) != value:
-            raise UserError(f"{part}: '{key}' is {found.get(key)}; expected {value}, as {HEADER} has it. {_AGAIN}")
-    return table
-
-
-def _once(parts: Sequence[Path], tables: Sequence[pa.Table]) -> None:
-    """Refuse a request that is in two files: its windows would be mixed up."""
-    seen: dict[int, int] = {}
-    for number, table in enumerate(tables):
-        for request in pc.unique(table["request"]).to_pylist():
-            if (other := seen.setdefault(request, number)) != number:
-                raise UserError(
-                    f"{parts[number]}: has request {request}, as {parts[other]} has. Traces that are learned from "
-                    "together must be of different prompts: leave one directory out."
-                )
 
 
 _FLOATS = (

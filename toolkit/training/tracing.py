@@ -34,7 +34,7 @@ from toolkit.training import answers, processes, trace_costs
 from toolkit.training.answers import Asked
 from toolkit.training.recipe import DataConfig
 from toolkit.training.trace_costs import CostsConfig
-from toolkit.training.traces import COSTS, HEADER, PARTS, PLACES, ROUNDS, Header, read_header
+from toolkit.training.traces import COSTS, COSTS_FORMAT, HEADER, PARTS, PLACES, ROUNDS, Header, read_costs, read_header
 
 STATES = ("draft", "target")
 
@@ -295,11 +295,20 @@ def _measure(
     asked: Sequence[Asked],
     running: int,
 ) -> None:
-    if not settings.costs.prompts or (directory / COSTS).is_file():
+    """Of every temperature of the trace, what is not there yet."""
+    known = read_costs(directory, settings.window)
+    missing = [value for value in read_header(directory).temperatures if f"{value:g}" not in known]
+    if not settings.costs.prompts or not missing:
         return
     if running > 1:
-        sources.say(f"{directory / COSTS} is missing: run the same command with one process, and nothing beside it")
+        listed = ", ".join(f"{value:g}" for value in missing)
+        sources.say(
+            f"{directory / COSTS} is missing for temperature {listed}: run the same command with one process, and "
+            "nothing beside it"
+        )
         return
-    costs = trace_costs.measure(models, proposer, settings.window, asked, settings.temperatures[0], settings.costs)
+    for value in missing:
+        known[f"{value:g}"] = trace_costs.measure(models, proposer, settings.window, asked, value, settings.costs)
     with artifact.writing(directory):
-        write_json(directory / COSTS, dataclasses.asdict(costs))
+        measured = {name: dataclasses.asdict(costs) for name, costs in known.items()}
+        write_json(directory / COSTS, {"format": COSTS_FORMAT, "costs": measured})
