@@ -54,6 +54,13 @@ def collected(tmp_path_factory):
 
 
 @pytest.fixture
+def copied(collected, tmp_path):
+    """The trace, to be damaged."""
+    shutil.copytree(collected.path, tmp_path / "copied")
+    return tmp_path / "copied"
+
+
+@pytest.fixture
 def trace_alone(collected, tmp_path):
     """The same trace where its target is not at hand: whatever loads the target fails -> the trace's directory."""
     directory = tmp_path / "alone"

@@ -52,7 +52,7 @@ def test_what_a_reward_loses_with_k_is_not_taken_for_what_it_loses_with_h():
     means = Means(one)
     pooled = conditions.spearman(means.uncertainty[:, 0], means.reward[:, :, 1])[0]
     found = conditions.rewards_fall(means, SHAPE, NAMES)
-    assert pooled > 0.5 and found[2].about == "continue T=1, H"
+    assert pooled > 0.3 and found[2].about == "continue T=1, H"
     assert (found[2].verdict, found[2].value) == ("pass", pytest.approx(-0.95, abs=0.06))
 
 

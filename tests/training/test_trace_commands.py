@@ -16,7 +16,7 @@ from tests.training.traced import PROMPTS, TOKENS, WINDOW, edit
 from toolkit import artifact, cli, policy
 from toolkit.engine.statistics import LENIENCE
 from toolkit.policy import Bins, Policy, Solution
-from toolkit.training import conditions_rows, main, replay
+from toolkit.training import conditions_rows, from_traces, main, oracle, replay
 from toolkit.training.traces import Trace
 
 BINS = Bins(entropy=(), divergence=(1e-6,), k_max=3)  # a first window, or a later one
@@ -36,16 +36,13 @@ def learned(collected, tmp_path):
     directory = tmp_path / "learned"
     solutions = (solution("joint", 2, lenient=1), solution("length_then_verif", 3, lenient=1))
     policy.save(Policy(BINS, LENIENCE, solutions, np.full((BINS.states, 2), 9), 1.0), directory)
-    made = manifest(kind="jointadaspec", provides=["accept", "length"], binds=collected.header()["binds"])
+    recipe = {"path": "r.yaml", "command": "train r.yaml", "config": {"valid": 0.25, "seed": 3}}
+    data = {"fingerprint": from_traces.fingerprint(Trace.open([collected.path]))}
+    made = manifest(
+        kind=policy.KIND, provides=["accept", "length"], binds=collected.header()["binds"], recipe=recipe, data=data
+    )
     artifact.write(directory, made)
     return directory
-
-
-@pytest.fixture
-def copied(collected, tmp_path):
-    """The trace, to be damaged."""
-    shutil.copytree(collected.path, tmp_path / "trace")
-    return tmp_path / "trace"
 
 
 def test_describe_says_what_is_in_a_trace(collected, capsys):
@@ -91,6 +88,24 @@ def test_describe_does_without_costs(copied, capsys):
     assert "Temperature 1: " in shown and "predicted speed" not in shown
 
 
+def test_describe_has_costs_of_each_temperature(copied, capsys):
+    assert cli.main(["describe", str(copied)]) == 0
+    shown = capsys.readouterr().out
+    assert "Temperature 0: milliseconds a round" in shown and "Temperature 1: milliseconds a round" in shown
+    costs = json.loads((copied / "costs.json").read_text())["costs"]
+    slow = costs["0"] | {"verify_ms": [1000.0 * value for value in costs["0"]["verify_ms"]]}
+    edit(copied / "costs.json", costs={"0": slow})
+    assert cli.main(["describe", "--json", str(copied)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["costs"].keys() == {"0"} and "fixed" not in found["temperatures"]["1"]
+    seconds = min(slow["verify_ms"]) / 1000
+    assert found["temperatures"]["0"]["fixed"]["1"]["per_second"] < (WINDOW + 1) / seconds
+
+
+def empty(directory):
+    shutil.rmtree(directory / "parts")
+
+
 def damage_part(directory):
     part = next((directory / "parts").glob("positions-*"))
     part.write_bytes(part.read_bytes()[:-100])
@@ -100,6 +115,8 @@ def damage_part(directory):
     ("damage", "message"),
     [
         (damage_part, "not readable as Parquet"),
+        (empty, "holds nothing yet. Run its train/collect.py"),
+        (lambda directory: edit(directory / "costs.json", format=1), "key 'format' is 1; expected 2"),
         (lambda directory: edit(directory / "trace.json", schema_version=99), "key 'schema_version' is 99"),
         (lambda directory: (directory / "trace.json").unlink(), "no artifact and no trace"),
     ],
@@ -127,6 +144,41 @@ def test_conditions_of_a_policy(learned, collected, tmp_path, capsys):
     shown = capsys.readouterr().out
     for words in ("states visited", "Joint policy against its cascades", "gap from best fixed", "undecided"):
         assert words in shown
+    assert "the mean weighted by states" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_a_policys_rate_is_of_requests_that_it_was_not_solved_from(learned, collected, tmp_path, capsys, temperature):
+    """The very requests that its recipe held out, at whatever temperature it is judged."""
+    arguments = ["check-conditions", str(learned), str(collected.path), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments + ([] if temperature == 1.0 else ["--temperature", "0"])) == 0
+    found = json.loads((tmp_path / "out" / "conditions.json").read_text())
+    trace = Trace.open([collected.path])
+    solved_from, windows, costs = trace.windows(1.0), trace.windows(temperature), trace.costs(temperature)
+    held = np.unique(solved_from.request[from_traces.held_out(solved_from.request, 0.25, 3)])
+    own = windows.of(np.isin(windows.request, held))
+    assert (found["requests"], found["rates"]["requests"]) == (PROMPTS, len(held)) == (PROMPTS, PROMPTS // 4)
+    assert (found["temperature"], found["solved_at"], found["rates"]["own"]) == (temperature, 1.0, True)
+    k, best = oracle.best_fixed(own, costs)
+    assert found["rates"]["best_fixed"] == k
+    assert found["rates"]["per_second"][f"fixed {k}"]["value"] == pytest.approx(best.per_second)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "n=3 held-out requests" in shown and "the policy was not solved from them" in shown
+    assert ("solved at temperature 1, judged at 0" in shown) == (temperature == 0.0)
+    assert "solved from other records" not in shown
+
+
+def test_of_another_trace_it_is_said_that_nobody_knows(learned, copied, tmp_path, capsys):
+    next((copied / "parts").glob("positions-*")).unlink()
+    assert cli.main(["check-conditions", str(learned), str(copied), "--out", str(tmp_path / "out")]) == 0
+    assert "the policy was solved from other records" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((tmp_path / "out" / "conditions.json").read_text())["rates"]["own"] is False
+
+
+def test_a_policy_that_does_not_say_what_it_held_out_is_refused(learned, collected, capsys):
+    edit(learned / "manifest.json", recipe={"path": "", "command": "", "config": {"seed": 3}})
+    assert cli.main(["check-conditions", str(learned), str(collected.path)]) == 2
+    assert "key 'recipe.config' has valid None and seed 3; expected the share" in capsys.readouterr().err
 
 
 def test_a_trained_policy_from_its_trace_as_a_user_does(collected, tmp_path, monkeypatch):
@@ -141,7 +193,7 @@ def test_a_trained_policy_from_its_trace_as_a_user_does(collected, tmp_path, mon
     found = json.loads((tmp_path / "results" / "conditions" / "trained" / "conditions.json").read_text())
     assert [one["cascade"] for one in found["cascades"]] == ["length_then_verif", "verif_then_length"]
     assert {path.name for path in (tmp_path / "results" / "conditions" / "trained").iterdir()} > PICTURES
-    assert "Milliseconds a round" in draftsmith("describe", str(collected.path))
+    assert "milliseconds a round" in draftsmith("describe", str(collected.path))
     assert "provides" in draftsmith("describe", "checkpoints/trained")
 
 
@@ -159,7 +211,7 @@ def test_a_policys_rate_is_that_of_the_fixed_length_which_it_always_chooses(coll
     """But for the looks, which are paid for: costs without draft steps leave none."""
     trace = Trace.open([collected.path])
     windows = trace.windows(1.0)
-    costs = dataclasses.replace(trace.costs(), draft_ms=[0.0] * (WINDOW + 1))
+    costs = dataclasses.replace(trace.costs(1.0), draft_ms=[0.0] * (WINDOW + 1))
     played = conditions_rows.play(windows, BINS, solution("joint", 2), costs)
     always = replay.outcomes(windows, replay.expected(windows, 0), np.full(len(windows), 2), costs, False, 2)
     assert (played.stops == 2).all() and not played.divergence.any()
@@ -169,7 +221,7 @@ def test_a_policys_rate_is_that_of_the_fixed_length_which_it_always_chooses(coll
 def test_rows_are_the_places_that_were_drafted(collected):
     trace = Trace.open([collected.path])
     windows = trace.windows(1.0)
-    records, moves = conditions_rows.records(windows, BINS, solution("joint", 2), trace.costs())
+    records, moves = conditions_rows.records(windows, BINS, solution("joint", 2), trace.costs(1.0))
     seen = windows.valid[:, : BINS.k_max + 1]
     assert len(records.state) == seen.sum() and moves.begins.sum() == len(windows)
     limit = records.state % (BINS.k_max + 1) == BINS.k_max

@@ -67,6 +67,12 @@ def edit(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def rewritten(part, change):
+    """Change the table of a Parquet file."""
+    table = pq.ParquetFile(part).read()
+    pq.write_table(change(table), part)
+
+
 def assert_same_rows(one, other):
     """The same positions; a batch of another size may change the last bits of a law, and so the place of a tie."""
     assert one.schema.equals(other.schema) and one.num_rows == other.num_rows
