@@ -338,7 +338,8 @@ def test_what_is_learned_and_reported(decoded, tmp_path, capsys):
     for one, figures in zip(learned.solutions, report["solutions"], strict=True):
         assert figures["lossless"] == one.exact
         assert 0 <= figures["held_out"]["well_known"] <= 1 and figures["held_out"]["tau"] >= 1
-    assert [one["bins"] for one in report["sweep"]] == [2, 5] and report["sweep"][0]["states"] == 2 * 2 * 5
+    assert [(one["bins"], one["kappa"]) for one in report["sweep"]] == [(2, 0.0), (2, 5.0), (5, 0.0), (5, 5.0)]
+    assert report["sweep"][0]["states"] == 2 * 2 * 5
     assert len(report["beside"]["fixed"]) == 4 and len(report["beside"]["oracles"]) == 2
     jointadaspec.joint_report.write(tmp_path / "results", report, solved)
     assert json.loads((tmp_path / "results/report.json").read_text())["lenience"] == report["lenience"]

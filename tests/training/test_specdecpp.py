@@ -118,10 +118,9 @@ def test_what_states_say_is_learned(learned):
     assert report["head"]["auc"] > 0.95
     assert report["head"]["loss"] < 0.6 * report["chance"]["loss"]
     assert report["head"]["kl_unweighted"] < 0.6 * report["chance"]["kl_unweighted"]
-    assert report["curve"][0] == pytest.approx(report["chance"]["loss"]), "an untrained head knows the mean alone"
     assert report["chance"]["auc"] == 0.5 and report["most_auc"] > 0.99
-    assert report["positions"] == {"train": 480 * (K - 1), "held_out": 120 * (K - 1)}
-    assert report["requests"] == {"train": 24, "held_out": 6}
+    assert report["positions"] == {"train": 480 * (K - 1), "choice": 60 * (K - 1), "held_out": 60 * (K - 1)}
+    assert report["requests"] == {"train": 24, "choice": 3, "held_out": 3}
 
 
 def test_noise_teaches_nothing():
@@ -132,10 +131,11 @@ def test_noise_teaches_nothing():
 def test_the_chosen_threshold_beats_fixed_windows_where_states_tell(learned):
     _, report = learned
     rates = report["rates"]
-    best = max(rates["thresholds"], key=lambda row: row["per_second"])
-    assert (report["threshold"], report["max"]) == (best["threshold"], best["max"])
+    own = (report["threshold"], report["max"])  # chosen on other requests than those that these rates are of
+    best = next(row for row in rates["thresholds"] if (row["threshold"], row["max"]) == own)
+    assert best["per_second"] > 0.95 * max(row["per_second"] for row in rates["thresholds"])
     assert {row["max"] for row in rates["thresholds"]} == set(range(2, K))
-    assert best["per_second"] > 1.01 * max(row["per_second"] for row in rates["fixed"])
+    assert best["per_second"] > max(row["per_second"] for row in rates["fixed"])
     assert [row["k"] for row in rates["fixed"]] == list(range(1, K))
     informed = rates["oracles"][0]["per_second"]
     assert informed > best["per_second"], "who knows the tokens that will be drafted is faster still"
@@ -306,7 +306,7 @@ def test_no_model_is_needed(run):
     manifests = [json.loads((run.directory / name / "manifest.json").read_text()) for name in ("head", "blind")]
     assert "not at hand" in manifests[1]["smoke"]["skipped"]
     assert manifests[1]["files"] == manifests[0]["files"]
-    assert manifests[1]["training"]["rates"] == manifests[0]["training"]["rates"]
+    assert manifests[1]["training"]["head"] == manifests[0]["training"]["head"]
 
 
 def test_a_trace_that_will_not_do(run, capsys):

@@ -115,7 +115,7 @@ def run(recipe: JointAdaSpecRecipe, command: dict[str, Any]) -> Path:
         sources.say(f"{out} is there already; delete it to train again")
         return out
     _fits(recipe, trace, where)
-    costs, windows = trace.costs(recipe.temperature), trace.windows(recipe.temperature)
+    windows, costs = trace.windows(recipe.temperature), trace.costs(recipe.temperature)
     try:
         learned, solved, report = learn(recipe, windows, costs)
     except UserError as error:

@@ -75,7 +75,7 @@ def run(recipe: SpecDecPPRecipe, command: dict[str, Any]) -> Path:
             "that it is known what a longer window would have brought. Lower max, or collect with a longer "
             "trace.window."
         )
-    costs, windows = trace.costs(recipe.temperature), trace.windows(recipe.temperature, hidden=True)
+    windows, costs = trace.windows(recipe.temperature, hidden=True), trace.costs(recipe.temperature)
     head, report = learn(recipe, windows, costs, state.device)
     _write(RESULTS / out.name, {"traces": recipe.traces, "temperature": recipe.temperature} | report)
     settings = HeadSettings(report["threshold"], report["max"], recipe.temperature)
