@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from toolkit.policy import STOP, Bins, Solution
 from toolkit.training import replay
 from toolkit.training.conditions import Occasions
 from toolkit.training.conditions_chain import Moves
-from toolkit.training.joint_estimate import Rule, states
+from toolkit.training.joint_estimate import Rule, after_stop, encoded, milliseconds, states
 from toolkit.training.joint_solve import ends
 from toolkit.training.oracle import Outcome
 from toolkit.training.traces import Costs, Windows
@@ -35,7 +34,7 @@ def records(windows: Windows, bins: Bins, solution: Solution, costs: Costs) -> t
     here = states(windows, bins)
     places = here.shape[1]
     seen = windows.valid[:, :places]
-    entropy, lagged, known = _after_stop(windows, places)
+    entropy, lagged, known = after_stop(windows, places)
     after = np.full((*here.shape, 2, 2), np.nan)  # [n, P, stop or continue, H or K_prev]
     after[:, :, 0] = np.where(known[..., None], np.stack([entropy, lagged], axis=2), np.nan)
     onwards = np.zeros_like(seen)
@@ -43,7 +42,7 @@ def records(windows: Windows, bins: Bins, solution: Solution, costs: Costs) -> t
     after[:, :-1, 1, 0], after[:, :, 1, 1] = windows.entropy_q[:, 1:places], windows.k_prev[:, None]
     after[~onwards, 1] = np.nan
     following = np.full((*here.shape, 2), -1)
-    following[..., 0] = np.where(known, _first_states(bins, entropy, lagged), -1)
+    following[..., 0] = np.where(known, encoded(bins, entropy, lagged, 0), -1)
     following[:, :-1, 1] = np.where(onwards[:, :-1], here[:, 1:], -1)
     request = np.broadcast_to(windows.request[:, None], here.shape)[seen]
     uncertainty = np.stack(
@@ -75,12 +74,7 @@ def _reward(windows: Windows, bins: Bins, solution: Solution, costs: Costs, here
     places, k_max = here.shape[1], bins.k_max
     weight = replay.survival(replay.passes(windows, _choice(windows, bins, solution, here)), windows.valid)
     gain = windows.accept_T[:, :places] - solution.kappa * windows.tv_T[:, :places]
-    k, drafting = np.arange(places), np.asarray(costs.draft_ms)
-    steps = np.where(
-        k < solution.limit(bins), k + 1, k
-    )  # with the one that was looked at, which nobody does at a limit
-    rest = costs.round_ms(k, steps) - (drafting[k] - drafting[0])
-    step = drafting[np.minimum(k + 1, k_max)] - drafting[k]
+    rest, step = milliseconds(costs, places, solution.limit(bins)).T
     reward = np.empty((*here.shape, 1 + gain.shape[2]))
     reward[..., 0] = 1 - solution.c_time * rest
     reward[..., 1:] = weight[:, :places, None] * gain - solution.c_time * step[:, None]
@@ -93,26 +87,3 @@ def _choice(windows: Windows, bins: Bins, solution: Solution, here: np.ndarray) 
     choice = np.zeros(windows.valid.shape, dtype=np.int64)
     choice[:, : bins.k_max] = solution.lenient[here[:, : bins.k_max]]
     return choice
-
-
-def _after_stop(windows: Windows, places: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """H, K_prev at the next round's beginning had the window ended at each place, and whether that is known: [n, P].
-
-    As toolkit.training.joint_estimate has it: behind a window that would have been accepted whole, the recorded place
-    k+1 stands for the first of the next round.
-    """
-    k = np.arange(places)
-    first = windows.accepted.sum(1)[:, None]
-    running = np.cumsum(windows.kl * windows.valid, axis=1)
-    judged = np.minimum(first + 1, k)
-    mean = np.take_along_axis(running, np.maximum(judged - 1, 0), axis=1) / np.maximum(judged, 1)
-    lagged = np.where(judged > 0, mean, windows.k_prev[:, None])
-    inside = (first > k) & (replay.drafted(windows)[:, None] > k + 1)
-    ahead = np.take(windows.entropy_q, np.minimum(k + 1, windows.valid.shape[1] - 1), axis=1)
-    entropy = np.where(inside, ahead, windows.entropy_q[windows.following, 0][:, None])
-    return entropy, lagged, inside | (windows.following >= 0)[:, None]
-
-
-def _first_states(bins: Bins, entropy: np.ndarray, lagged: np.ndarray) -> np.ndarray:
-    values = (torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) for x in (entropy, lagged))
-    return bins.encode(bins.edges(torch.device("cpu")), *values, 0).numpy()

@@ -18,7 +18,7 @@ from toolkit import artifact, binding, config, sources
 from toolkit.artifact import Manifest
 from toolkit.errors import NotThere, UserError
 from toolkit.hub import ModelConfig, Models
-from toolkit.training import finish
+from toolkit.training import finish, processes
 from toolkit.training.traces import HEADER, PLACES, Trace
 
 
@@ -52,6 +52,20 @@ def held_out(request: np.ndarray, share: float, seed: int) -> np.ndarray:
         raise UserError(f"the trace has {len(known)} request; expected two or more, one of them to be held out.")
     count = min(max(1, round(share * len(known))), len(known) - 1)
     return np.isin(request, np.random.default_rng(seed).permutation(known)[:count])
+
+
+def begin(recipe: TraceRecipe, where: Path | str) -> Trace | None:
+    """The recipe's trace; None where what it teaches is there already. UserError under several processes."""
+    if (count := processes.joined().num_processes) > 1:
+        raise UserError(
+            f"{where}: this is learned by one process in a minute, and {count} were launched. Launch with "
+            "--num_processes 1 (accelerate_configs/cpu.yaml, single_gpu.yaml)."
+        )
+    trace, out = Trace.open(recipe.traces), Path(recipe.out)
+    if finished(out, recipe, trace):
+        sources.say(f"{out} is there already; delete it to train again")
+        return None
+    return trace
 
 
 def finished(out: Path, recipe: TraceRecipe, trace: Trace) -> bool:

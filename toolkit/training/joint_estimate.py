@@ -95,17 +95,8 @@ class Records:
         return np.arange(self.bins.states) % (self.bins.k_max + 1)
 
     def milliseconds(self, limit: int) -> np.ndarray:
-        """[n_states, 2]: what stop and continue cost. Along a window they add up to what its round costs.
-
-        A stop has paid for the law that made it stop, but at the limit, where nobody is asked.
-        """
-        drafting, k_max = np.asarray(self.costs.draft_ms), self.bins.k_max
-        k = np.arange(k_max + 1)
-        looked = np.where(k < limit, k + 1, k)
-        table = np.stack(
-            [self.costs.round_ms(k, looked) - (drafting[k] - drafting[0]), drafting[k + 1] - drafting[k]], 1
-        )
-        return table[self._depths]
+        """[n_states, 2]: what stop and continue cost."""
+        return milliseconds(self.costs, self.bins.k_max + 1, limit)[self._depths]
 
     def gains(self, rule: Rule, price: Price) -> np.ndarray:
         """[n_states, n_T]: mean gain of continue@T; where nothing was recorded, the nearest recorded bin's."""
@@ -138,10 +129,6 @@ class Records:
             future[:, k - 1] = goes_on[:, k] * (gain[:, k] + passing[:, k] * future[:, k])
         return future
 
-    def _starts(self, entropy: np.ndarray, divergence: np.ndarray) -> np.ndarray:
-        """[m] states of rounds that begin."""
-        return _encoded(self.bins, entropy, divergence, 0)
-
     def _fixed(self) -> np.ndarray:
         """[k_max+1] tokens per ms of windows of fixed length with T = 1."""
         kept = np.minimum(np.arange(self.bins.k_max + 1), self.drafted[:, None])
@@ -153,20 +140,9 @@ class Records:
         return self._counts(self.states[:, :-1][both], self.states[:, 1:][both])
 
     def _stopped(self) -> sparse.csr_array:
-        windows = self.windows
-        running = np.cumsum(windows.kl * windows.valid, 1)
-        start = windows.entropy_q[windows.following, 0]  # of what follows; -1 is sorted out below
-        before, after = [], []
-        for k in range(self.bins.k_max + 1):
-            judged = np.minimum(self.first + 1, k)  # places that the shorter window would have had verified
-            mean = running[np.arange(len(windows)), judged - 1] / np.maximum(judged, 1)
-            lagged = np.where(judged > 0, mean, windows.k_prev)
-            inside = (self.first > k) & (self.drafted > k + 1)
-            entropy = np.where(inside, windows.entropy_q[:, min(k + 1, windows.valid.shape[1] - 1)], start)
-            known = self.seen[:, k] & (inside | (windows.following >= 0))
-            before.append(self.states[known, k])
-            after.append(self._starts(entropy[known], lagged[known]))
-        return self._counts(np.concatenate(before), np.concatenate(after))
+        entropy, lagged, known = after_stop(self.windows, self.bins.k_max + 1)
+        known = known & self.seen
+        return self._counts(self.states[known], encoded(self.bins, entropy[known], lagged[known], 0))
 
     def _counts(self, before: np.ndarray, after: np.ndarray) -> sparse.csr_array:
         ones = np.ones(len(before))
@@ -230,9 +206,34 @@ def _cut(windows: Windows, k: int) -> Windows:
 def states(windows: Windows, bins: Bins) -> np.ndarray:
     """[n, k_max+1]: the state at each place; where nothing was drafted it means nothing."""
     depth = torch.arange(bins.k_max + 1)
-    return _encoded(bins, windows.entropy_q[:, : len(depth)], windows.k_prev[:, None], depth)
+    return encoded(bins, windows.entropy_q[:, : len(depth)], windows.k_prev[:, None], depth)
 
 
-def _encoded(bins: Bins, entropy: np.ndarray, divergence: np.ndarray, depth: torch.Tensor | int) -> np.ndarray:
+def milliseconds(costs: Costs, places: int, limit: int) -> np.ndarray:
+    """[places, 2]: what stop and continue cost at each place. Along a window they add up to what its round costs.
+
+    A stop has paid for the law that made it stop, but at the limit, where nobody is asked.
+    """
+    drafting, k = np.asarray(costs.draft_ms), np.arange(places)
+    looked = np.where(k < limit, k + 1, k)
+    return np.stack([costs.round_ms(k, looked) - (drafting[k] - drafting[0]), drafting[k + 1] - drafting[k]], 1)
+
+
+def after_stop(windows: Windows, places: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """H, K_prev at the next round's beginning had the window ended at each place, and whether that is known: [n, P]."""
+    k = np.arange(places)
+    first = windows.accepted.sum(1)[:, None]
+    running = np.cumsum(windows.kl * windows.valid, axis=1)
+    judged = np.minimum(first + 1, k)  # places that the shorter window would have had verified
+    mean = np.take_along_axis(running, np.maximum(judged - 1, 0), axis=1) / np.maximum(judged, 1)
+    lagged = np.where(judged > 0, mean, windows.k_prev[:, None])
+    inside = (first > k) & (replay.drafted(windows)[:, None] > k + 1)
+    ahead = np.take(windows.entropy_q, np.minimum(k + 1, windows.valid.shape[1] - 1), axis=1)
+    entropy = np.where(inside, ahead, windows.entropy_q[windows.following, 0][:, None])
+    return entropy, lagged, inside | (windows.following >= 0)[:, None]
+
+
+def encoded(bins: Bins, entropy: np.ndarray, divergence: np.ndarray, depth: torch.Tensor | int) -> np.ndarray:
+    """States as numbers; the arguments broadcast."""
     h, kl = (torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in (entropy, divergence))
     return bins.encode(bins.edges(torch.device("cpu")), h, kl, depth).numpy()

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from toolkit import config, policy, sources
+from toolkit import config, policy
 from toolkit.errors import UserError
 from toolkit.policy import KIND, ORDERS, Bins, Policy
-from toolkit.training import from_traces, joint_report, joint_solve, processes
+from toolkit.training import from_traces, joint_report, joint_solve
 from toolkit.training.from_traces import TraceRecipe
 from toolkit.training.joint_estimate import Price, Records, Smoothing
 from toolkit.training.joint_solve import Settings, Solved
@@ -104,15 +104,9 @@ def load(path: Path | str, overrides: list[str]) -> JointAdaSpecRecipe:
 
 def run(recipe: JointAdaSpecRecipe, command: dict[str, Any]) -> Path:
     """Estimate, solve, play on what was held out, write and try the artifact -> its directory."""
-    state, out, where = processes.joined(), Path(recipe.out), command["path"]
-    if state.num_processes > 1:
-        raise UserError(
-            f"{where}: policies are solved by one process, and {state.num_processes} were launched: it takes a minute. "
-            "Launch with --num_processes 1 (accelerate_configs/cpu.yaml, single_gpu.yaml)."
-        )
-    trace = Trace.open(recipe.traces)
-    if from_traces.finished(out, recipe, trace):
-        sources.say(f"{out} is there already; delete it to train again")
+    out, where = Path(recipe.out), command["path"]
+    trace = from_traces.begin(recipe, where)
+    if trace is None:
         return out
     _fits(recipe, trace, where)
     windows, costs = trace.windows(recipe.temperature), trace.costs(recipe.temperature)

@@ -19,7 +19,7 @@ from toolkit.nets.heads import AcceptanceHead, HeadSettings
 from toolkit.training import from_traces, processes, specdecpp_fit, specdecpp_report
 from toolkit.training.from_traces import TraceRecipe
 from toolkit.training.specdecpp_fit import HeadFitConfig
-from toolkit.training.traces import Costs, Trace, Windows
+from toolkit.training.traces import Costs, Windows
 
 RESULTS = Path("results/specdecpp")
 
@@ -59,15 +59,9 @@ def load(path: Path | str, overrides: list[str]) -> SpecDecPPRecipe:
 
 def run(recipe: SpecDecPPRecipe, command: dict[str, Any]) -> Path:
     """Train, choose the threshold, write and try the artifact -> its directory."""
-    state, out, where = processes.joined(), Path(recipe.out), command["path"]
-    if state.num_processes > 1:
-        raise UserError(
-            f"{where}: an acceptance head is trained by one process, and {state.num_processes} were launched: it takes "
-            "a minute. Launch with --num_processes 1 (accelerate_configs/cpu.yaml, single_gpu.yaml)."
-        )
-    trace = Trace.open(recipe.traces)
-    if from_traces.finished(out, recipe, trace):
-        sources.say(f"{out} is there already; delete it to train again")
+    out, where = Path(recipe.out), command["path"]
+    trace = from_traces.begin(recipe, where)
+    if trace is None:
         return out
     if recipe.max >= trace.header.limit:
         raise UserError(
@@ -76,7 +70,7 @@ def run(recipe: SpecDecPPRecipe, command: dict[str, Any]) -> Path:
             "trace.window."
         )
     windows, costs = trace.windows(recipe.temperature, hidden=True), trace.costs(recipe.temperature)
-    head, report = learn(recipe, windows, costs, state.device)
+    head, report = learn(recipe, windows, costs, processes.joined().device)
     _write(RESULTS / out.name, {"traces": recipe.traces, "temperature": recipe.temperature} | report)
     settings = HeadSettings(report["threshold"], report["max"], recipe.temperature)
     from_traces.put(
