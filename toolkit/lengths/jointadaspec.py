@@ -33,6 +33,7 @@ class JointAdaSpec:
         self, policy: Policy, solution: Solution, limit: int, made_for: str | None, device: torch.device
     ) -> None:
         self.bins, self.limit, self.made_for = policy.bins, limit, made_for
+        self.records = policy.visits[np.arange(policy.bins.states), (solution.action != STOP).astype(int)]  # [n_states]
         self._note = policy.note(solution)
         self.writes = frozenset({self._note})
         self._edges = policy.bins.edges(device)
@@ -45,13 +46,21 @@ class JointAdaSpec:
     def prefill(self, batch: Batch) -> None:
         self.k_prev = torch.zeros(len(batch), device=batch.device)
 
-    def stop(self, view: DraftView) -> tuple[Tensor | None, Notes]:
+    def attend(self) -> None:
+        """From now on compute the whole state at every place, also where the table does not depend on it."""
+        self._reads_entropy, self._reads_k_prev = frozenset(range(self.limit)), True
+
+    def state(self, view: DraftView) -> Tensor:
+        """[B] int64."""
         if view.depth in self._reads_entropy:
             logq = view.logits.float().log_softmax(-1)
             entropy = -(logq.exp() * logq).sum(-1)  # [B]
         else:
             entropy = torch.zeros_like(self.k_prev)  # any will do
-        state = self.bins.encode(self._edges, entropy, self.k_prev, view.depth)
+        return self.bins.encode(self._edges, entropy, self.k_prev, view.depth)
+
+    def stop(self, view: DraftView) -> tuple[Tensor | None, Notes]:
+        state = self.state(view)
         return self._stop[state], {self._note: self._lenience[state]}
 
     def observe(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
