@@ -37,13 +37,14 @@ def main(prompt: str, overrides: list[str]) -> int:
 
 def summary(name: str, generation: Generation) -> str:
     """One line: how much, how fast, how well drafted, and whether the output law is the target's."""
-    tokens, rounds = len(generation.tokens), len(generation.windows)
+    tokens, rounds = len(generation.tokens), generation.rounds
     proposed = sum(window[0] for window in generation.windows)
     accepted = sum(window[1] for window in generation.windows)
     rate = f"{accepted / proposed:.0%} of {proposed}" if proposed else "none proposed"
+    pace = f"{tokens / rounds:.2f} a round" if rounds else "no round of the target"
     return (
         f"[{name}] {tokens} tokens in {generation.times.total:.2f} s ({tokens / generation.times.total:.1f} tokens/s, "
-        f"prefill included), {tokens / rounds:.2f} a round, accepted {rate}, "
+        f"prefill included), {pace}, accepted {rate}, "
         f"{'lossless' if generation.lossless else 'lossy'}, ended by {generation.finish}"
     )
 

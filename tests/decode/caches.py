@@ -89,7 +89,8 @@ class DraftSpy:
 
     def __init__(self, proposer: Proposer, plain: PreTrainedModel) -> None:
         self.proposer, self.plain, self.worst = proposer, plain, Worst()
-        self.wants, self.has_logits, self.weights = proposer.wants, proposer.has_logits, proposer.weights
+        self.wants, self.weights = proposer.wants, proposer.weights
+        self.has_logits, self.stateful = proposer.has_logits, proposer.stateful
         self.prefill, self.commit, self.keep = proposer.prefill, proposer.commit, proposer.keep
 
     def propose(self, batch: Batch, length: LengthPolicy) -> Draft:

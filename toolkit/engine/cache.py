@@ -90,6 +90,33 @@ class SlotCache(Cache):
         for buffer in (*self._keys.values(), *self._values.values()):
             buffer[target] = buffer[source]
 
+    def of(self, rows: Tensor) -> "SlotCache":
+        """Some of its rows ([B'] int64, host), in that order, as a cache that writes to the same buffers."""
+        return _Some(self, rows)
+
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """transformers asks this only to guess positions and masks, and gets both explicitly."""
         return 0
+
+
+class _Some(SlotCache):
+    """What a forward over a few rows of a cache goes through. It reads a copy of what they hold."""
+
+    def __init__(self, whole: SlotCache, rows: Tensor) -> None:
+        super().__init__(whole.rows, whole.capacity, whole.device)
+        self._keys, self._values = whole._keys, whole._values
+        self._chosen = rows.to(whole.device)
+
+    def _write(self, buffer: Tensor, states: Tensor) -> Tensor:
+        buffer[self._chosen[:, None], :, self.positions] = states.transpose(1, 2)
+        return buffer[self._chosen, :, : self._fill]
+
+
+def block(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, int]:
+    """Tokens start[b] to end[b] of each row ([B] each) as one block -> where it begins in each row [B], its width.
+
+    A row that has fewer is read from further back, where the same tokens are written again, so that its block ends
+    where its tokens do. One that is too short for that is padded, within the longest row.
+    """
+    width = int((end - start).max())
+    return np.maximum(end - width, 0), width

@@ -3,7 +3,8 @@
 A round: the proposer drafts a window, one target forward reads [pending token, window], the acceptance rule keeps
 a prefix and names the token after it. The pending token is the last committed one, which no cache holds yet; so
 prefill computes no logits and every method pays one target forward a round, under one clock. Rejected tokens
-need no undoing (see SlotCache). The host waits for the device once a round, when it reads the verdict.
+need no undoing (see SlotCache). The host waits for the device once a round, when it reads the verdict. A rule that does
+not look at the target costs no target forward (see Look).
 """
 
 import time
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from toolkit.engine import fits, refill
 from toolkit.engine.cache import SlotCache
+from toolkit.engine.look import Look
 from toolkit.engine.rng import Rng, request_keys
 from toolkit.engine.runner import Runner
 from toolkit.engine.text import Detokenizer
@@ -22,6 +25,7 @@ from toolkit.engine.types import (
     AcceptanceRule,
     Batch,
     Draft,
+    Feed,
     FinishReason,
     Generation,
     LengthPolicy,
@@ -70,8 +74,7 @@ class SpecDecoder:
 
     record_gaps: note the target's top-2 logit gap of each token (to tell near-ties from bugs; costs a little time).
     record_divergence: sum up how far a lossy rule's output is from the target's law (costs time; may be set later).
-    Raises UserError for pieces that do not fit: a policy that reads draft logits beside a proposer that has none, one
-    that was trained with another draft, a rule that needs notes which the policy does not write.
+    Raises UserError for pieces that do not fit (see toolkit.engine.fits).
     """
 
     def __init__(
@@ -85,22 +88,7 @@ class SpecDecoder:
         record_gaps: bool = False,
         record_divergence: bool = False,
     ) -> None:
-        if length.reads_logits and not proposer.has_logits:
-            raise UserError(
-                f"length policy '{_type(length)}' reads draft logits, and proposer '{_type(proposer)}' has none: "
-                "use length 'fixed' with it, or a proposer that runs a draft model"
-            )
-        if length.made_for not in (None, proposer.weights):
-            raise UserError(
-                f"length policy '{_type(length)}' was trained with another draft than the one of proposer "
-                f"'{_type(proposer)}' (weights {length.made_for[:12]}... there, {proposer.weights[:12] or 'none'}... "
-                "here): use it with its own draft, or train it again on traces of this one"
-            )
-        if missing := accept.reads - length.writes:
-            raise UserError(
-                f"acceptance rule '{_type(accept)}' reads {sorted(missing)[0]!r} of each token, which length policy "
-                f"'{_type(length)}' does not write: give both the same policy, kappa and order"
-            )
+        fits.check(proposer, length, accept)
         self.target, self.proposer, self.length, self.accept = target, proposer, length, accept
         self.trace, self.record_gaps, self.record_divergence = trace, record_gaps, record_divergence
         self._eos = frozenset(target.eos_ids)
@@ -109,36 +97,46 @@ class SpecDecoder:
 
     @torch.inference_mode()
     def generate(
-        self, requests: Sequence[Request], sampling: Sampling, on_token: OnToken | None = None
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_token: OnToken | None = None,
+        feed: Feed | None = None,
     ) -> list[Generation]:
-        """Continue all requests as one batch -> their generations, in the same order.
+        """Continue all requests as one batch -> their generations, in the same order; those of a feed behind them.
 
+        feed: what rows go on with, for proposers that keep nothing of a row. What the target has read of a row's next
+        text already it does not read again.
         Raises UserError where a prompt is empty or does not fit the target's context with max_new_tokens.
         """
         if not requests:
             return []
+        if feed is not None and self.proposer.stateful:
+            raise ValueError(f"proposer '{fits.kind(self.proposer)}' cannot go on with another request in a row")
         self._check(requests, sampling)
         clock = Clock(self.target.device)
         lossless = self.accept.lossless(sampling)
         rows = [self._row(request, sampling, lossless) for request in requests]
         done = [row.generation for row in rows]
         samples = torch.tensor([request.sample for request in requests], device=self.target.device)
-        batch, capacity = self._batch(requests, sampling)
+        batch, capacity = self._batch(requests, sampling, 0 if feed is None else feed.longest)
         keys = request_keys(sampling.seed, batch.requests, samples)  # [B]
         cache = self.target.cache(len(batch), capacity)
         self._prefill(batch, cache, capacity)
+        read = batch.lengths - 1  # [B] tokens that the target's cache holds
         self.length.prefill(batch)
         clock.lap("prefill")
         while rows:
             batch.rng = Rng(keys, torch.from_numpy(batch.lengths).to(batch.device))
             draft = self.proposer.propose(batch, self.length)
             drafting = clock.lap("draft")
-            target = self._read(batch, cache, draft)
+            target = Look(self.target, cache, batch, draft, read, self._hidden)
             verdict = self.accept.verify(batch, draft, target)
             emitted = _emitted(draft, verdict)  # waits for the device
             verifying = clock.lap("verify")
             if self.trace is not None:
                 self.trace.round(batch, draft, verdict, target, drafting, verifying)
+            _count(rows, verdict)
             gaps = _gaps(target) if self.record_gaps else None
             if self.record_divergence:
                 _add_divergence(rows, draft, verdict, self.accept.divergence(batch, draft, target))
@@ -146,7 +144,10 @@ class SpecDecoder:
                 self._advance(row, emitted[b], batch, b, None if gaps is None else gaps[b], on_token)
                 for b, row in enumerate(rows)
             ]
+            target = target.over()
             self._commit(batch, emitted)
+            if target.logits is not None:
+                read = batch.lengths - 1
             self.proposer.commit(batch, draft, verdict, target)
             self.length.observe(batch, draft, verdict, target)
             clock.lap("host")
@@ -155,9 +156,13 @@ class SpecDecoder:
                     row.generation.first_token_seconds = clock.times.total
                 if end:
                     row.generation.times = clock.times
+            if feed is not None and any(ended):
+                done += [row.generation for row in self._refill(feed, batch, cache, read, keys, rows, ended, sampling)]
+                clock.lap("prefill")
             if any(ended):
                 kept = _compaction(ended)
                 rows = [rows[b] for b in kept]
+                read = read[kept.numpy()]
                 keys = keys[kept.to(keys.device)]
                 _keep(batch, kept)
                 for holder in (cache, self.proposer, self.length):
@@ -169,11 +174,11 @@ class SpecDecoder:
         for request in requests:
             if not request.prompt:
                 raise UserError(f"request {request.id}: the prompt is empty; at least one token is needed")
-            needed = len(request.prompt) + sampling.max_new_tokens
-            if needed > self.target.max_length:
+            limit = request.room(sampling)
+            if len(request.prompt) + limit > self.target.max_length:
                 raise UserError(
                     f"request {request.id}: {len(request.prompt)} prompt tokens + max_new_tokens "
-                    f"{sampling.max_new_tokens} exceed the {self.target.max_length} positions of {self.target.name}; "
+                    f"{limit} exceed the {self.target.max_length} positions of {self.target.name}; "
                     "lower max_new_tokens or shorten the prompt"
                 )
         if sampling.stop and self.target.tokenizer is None:
@@ -184,11 +189,12 @@ class SpecDecoder:
         generation = Generation(request.id, request.sample, len(request.prompt), lossless=lossless)
         return Row(generation, None if tokenizer is None else Detokenizer(tokenizer, sampling.stop))
 
-    def _batch(self, requests: Sequence[Request], sampling: Sampling) -> tuple[Batch, int]:
+    def _batch(self, requests: Sequence[Request], sampling: Sampling, longest: int) -> tuple[Batch, int]:
         """-> (the batch, the most slots a row can come to use: a full window past its last token)."""
         device = self.target.device
         lengths = np.array([len(request.prompt) for request in requests], dtype=np.int64)
-        capacity = int(lengths.max()) + sampling.max_new_tokens + self.length.limit + 1
+        room = np.array([request.room(sampling) for request in requests], dtype=np.int64)
+        capacity = max(int((lengths + room).max()), longest) + self.length.limit + 1
         text = np.zeros((len(requests), capacity), dtype=np.int64)
         for b, request in enumerate(requests):
             text[b, : lengths[b]] = request.prompt
@@ -197,7 +203,7 @@ class SpecDecoder:
             text=text,
             tokens=torch.from_numpy(text.copy()).to(device),
             lengths=lengths,
-            room=np.full(len(requests), sampling.max_new_tokens, dtype=np.int64),
+            room=room,
             eos=torch.tensor(sorted(self._eos), dtype=torch.int64, device=device),
             sampling=sampling,
             rng=None,  # set as each round begins
@@ -214,12 +220,28 @@ class SpecDecoder:
             hidden = output.hidden
         self.proposer.prefill(batch, capacity, TargetView(None, hidden))
 
-    def _read(self, batch: Batch, cache: SlotCache, draft: Draft) -> TargetView:
-        """The round's target forward, over [pending, window] of every row."""
-        pending = torch.from_numpy(batch.lengths - 1).to(batch.device)[:, None]
-        tokens = torch.cat([batch.tokens.gather(1, pending), draft.tokens], dim=1)  # [B, 1+N]
-        output = self.target.forward(cache, tokens, batch.lengths - 1, hidden=self._hidden)
-        return TargetView(output.logits, output.hidden)
+    def _refill(
+        self,
+        feed: Feed,
+        batch: Batch,
+        cache: SlotCache,
+        read: np.ndarray,
+        keys: torch.Tensor,
+        rows: list[Row],
+        ended: list[bool],
+        sampling: Sampling,
+    ) -> list[Row]:
+        """Rows that ended go on with what the feed has for them, and count as ended no more -> they, in their order."""
+        over = [b for b, end in enumerate(ended) if end]
+        following = feed.after([rows[b].generation for b in over])
+        begun = {b: request for b, request in zip(over, following, strict=True) if request is not None}
+        self._check(list(begun.values()), sampling)
+        refill.admit(self.target, cache, batch, read, begun, sampling)
+        for b, request in begun.items():
+            rows[b], ended[b] = self._row(request, sampling, self.accept.lossless(sampling)), False
+            sample = torch.tensor([request.sample], device=batch.device)
+            keys[b] = request_keys(sampling.seed, batch.requests[b : b + 1], sample)[0]
+        return [rows[b] for b in begun]
 
     def _advance(
         self, row: Row, emitted: "Emitted", batch: Batch, b: int, gaps: list[float] | None, on_token: OnToken | None
@@ -243,6 +265,7 @@ class SpecDecoder:
         # Candidates behind the end of the text count neither as proposed nor as accepted.
         proposed = emitted.proposed if kept == len(emitted.tokens) else min(emitted.proposed, kept)
         generation.windows.append((proposed, min(emitted.accepted, kept)))
+        generation.rounds += emitted.asked
         if finish:
             generation.finish = finish
             generation.text = "" if row.text is None else row.text.text
@@ -276,6 +299,7 @@ class Emitted:
     tokens: list[int]  # the accepted prefix, and the next token if there is one
     proposed: int
     accepted: int
+    asked: bool  # has the target said a token?
 
 
 def _emitted(draft: Draft, verdict: Verdict) -> list[Emitted]:
@@ -284,7 +308,7 @@ def _emitted(draft: Draft, verdict: Verdict) -> list[Emitted]:
     rows = []
     for proposed, accepted, following, *window in table:
         tail = [] if following < 0 else [following]
-        rows.append(Emitted(window[:accepted] + tail, proposed, accepted))
+        rows.append(Emitted(window[:accepted] + tail, proposed, accepted, following >= 0))
     return rows
 
 
@@ -301,6 +325,16 @@ def _add_divergence(rows: Sequence[Row], draft: Draft, verdict: Verdict, diverge
         row.generation.divergence = (row.generation.divergence or 0.0) + added
 
 
+def _count(rows: Sequence[Row], verdict: Verdict) -> None:
+    if not verdict.notes:
+        return
+    table = torch.stack(list(verdict.notes.values()), dim=1).tolist()  # [B, counters]
+    for row, added in zip(rows, table, strict=True):
+        counters = row.generation.counters
+        for name, count in zip(verdict.notes, added, strict=True):
+            counters[name] = counters.get(name, 0) + count
+
+
 def _compaction(ended: list[bool]) -> torch.Tensor:
     """Which old row each new row is: the last live rows move into the holes, all others stay where they are."""
     alive = [b for b, end in enumerate(ended) if not end]
@@ -312,7 +346,3 @@ def _keep(batch: Batch, rows: torch.Tensor) -> None:
     on_device, on_host = rows.to(batch.device), rows.numpy()
     batch.requests, batch.tokens = batch.requests[on_device], batch.tokens[on_device]
     batch.text, batch.lengths, batch.room = batch.text[on_host], batch.lengths[on_host], batch.room[on_host]
-
-
-def _type(piece: object) -> str:
-    return type(piece).__module__.rsplit(".", 1)[-1]

@@ -9,7 +9,7 @@ The abstractions are those of docs/design.md. A method is a composition: propose
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -61,6 +61,11 @@ class Request:
     id: int
     prompt: tuple[int, ...]  # token ids, at least one
     sample: int = 0
+    limit: int | None = None  # new tokens, instead of the sampling's max_new_tokens
+
+    def room(self, sampling: Sampling) -> int:
+        """Tokens that it may be given."""
+        return sampling.max_new_tokens if self.limit is None else self.limit
 
 
 @dataclass
@@ -82,7 +87,8 @@ class Generation:
     """What came of one request.
 
     `windows` holds one (proposed, accepted) pair a round, counting only tokens that were emitted in the end:
-    what a stop string or the EOS cut away is in neither. rounds = target forwards after prefill = len(windows).
+    what a stop string or the EOS cut away is in neither. `rounds` are target forwards after prefill: one a window,
+    but for windows that a rule took unseen (acceptance/gated).
     """
 
     id: int
@@ -92,10 +98,12 @@ class Generation:
     text: str = ""  # "" when the decoder has no tokenizer
     finish: FinishReason = "length"
     windows: list[tuple[int, int]] = field(default_factory=list)
+    rounds: int = 0
     times: Times = field(default_factory=Times)
     first_token_seconds: float = 0.0
     gaps: list[float] = field(default_factory=list)  # top-2 target logit gap a token; only with record_gaps
     divergence: float | None = None  # sum of D over the verified places; only with record_divergence
+    counters: dict[str, int] = field(default_factory=dict)  # what its acceptance rule counted, summed over the rounds
     lossless: bool = True
 
 
@@ -142,6 +150,7 @@ class Draft:
     notes: Notes = field(default_factory=dict)  # [B, N, ...] by name, from the length policy
     steps: tuple[Step, ...] = ()  # the N steps that the candidates were drawn from; none of a prompt lookup
     vocabulary: Vocabulary | None = None  # of the steps' logits; None: the target's
+    asks: Tensor | None = None  # [B] bool: windows that end where the target is to be asked; None: not said (consensus)
 
     @staticmethod
     def empty(batch: Batch) -> "Draft":
@@ -176,8 +185,8 @@ class Verdict:
     """How much of each window stands, and what follows it."""
 
     accepted: Tensor  # [B] int64: length of the accepted prefix
-    next: Tensor  # [B] int64: correction or bonus token; -1 = none is emitted
-    notes: Notes = field(default_factory=dict)
+    next: Tensor  # [B] int64: correction or bonus token; -1: the target was not asked, and none is emitted
+    notes: Notes = field(default_factory=dict)  # [B] int64 by name: what this round adds to `Generation.counters`
 
 
 @dataclass(frozen=True)
@@ -212,6 +221,7 @@ class Proposer(Protocol):
 
     wants: Wants
     has_logits: bool  # False: only the length policy's limit is asked, never `stop`
+    stateful: bool  # keeps of each row what it has read, as a draft model does: a row cannot go on with another text
     weights: str  # digest of the draft's weights, to which what was trained with them is bound; "": it has none
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
@@ -230,6 +240,7 @@ class AcceptanceRule(Protocol):
 
     wants: Wants
     reads: frozenset[str]  # the notes that it needs of the length policy
+    made_for: str | None  # digest of the draft's weights that it was trained with; None: any draft
 
     def lossless(self, sampling: Sampling) -> bool:
         """Of this instance (T = 1, say) under this sampling: is the output law exactly the target's?"""
@@ -241,6 +252,15 @@ class AcceptanceRule(Protocol):
 
         Of warped laws. At temperature 0, where laws are one-hot: 1 - p1(x) / max p1 of a miss that is accepted.
         """
+
+
+class Feed(Protocol):
+    """What the rows of a batch go on with when their requests have ended."""
+
+    longest: int  # tokens, prompt and new ones together, that a row may come to have
+
+    def after(self, ended: Sequence[Generation]) -> Sequence[Request | None]:
+        """-> the request that goes on in each one's row; None: the row is dropped."""
 
 
 OnToken = Callable[[int, int, str], None]  # (request id, token, new text) in order, as tokens are committed

@@ -14,7 +14,7 @@ from toolkit.errors import UserError
 class Chain:
     """Drafts token by token. A subclass makes the steps, and says which rows it can draft for."""
 
-    has_logits = True
+    has_logits = stateful = True
     vocabulary: Vocabulary | None  # of the logits; None: the target's
 
     def _room(self, batch: Batch) -> np.ndarray:

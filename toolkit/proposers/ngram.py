@@ -25,7 +25,7 @@ class Config:
 
 class NGram:
     wants = Wants()
-    has_logits = False
+    has_logits = stateful = False
     weights = ""
 
     def __init__(self, shortest: int, longest: int) -> None:

@@ -1,0 +1,32 @@
+"""Whether the pieces of a composition were made for each other; if not, they are refused before anything is decoded."""
+
+from toolkit.engine.types import AcceptanceRule, LengthPolicy, Proposer
+from toolkit.errors import UserError
+
+
+def check(proposer: Proposer, length: LengthPolicy, accept: AcceptanceRule) -> None:
+    """Refuse a policy that reads draft logits beside a proposer that has none, a policy or rule that was trained with
+    another draft, and a rule that needs notes which the policy does not write.
+    """
+    if length.reads_logits and not proposer.has_logits:
+        raise UserError(
+            f"length policy '{kind(length)}' reads draft logits, and proposer '{kind(proposer)}' has none: "
+            "use length 'fixed' with it, or a proposer that runs a draft model"
+        )
+    for role, piece in (("length policy", length), ("acceptance rule", accept)):
+        if piece.made_for not in (None, proposer.weights):
+            raise UserError(
+                f"{role} '{kind(piece)}' was trained with another draft than the one of proposer '{kind(proposer)}' "
+                f"(weights {piece.made_for[:12]}... there, {proposer.weights[:12] or 'none'}... here): use it with its "
+                "own draft, or train it again for this one"
+            )
+    if missing := accept.reads - length.writes:
+        raise UserError(
+            f"acceptance rule '{kind(accept)}' reads {sorted(missing)[0]!r} of each token, which length policy "
+            f"'{kind(length)}' does not write: give both the same policy, kappa and order"
+        )
+
+
+def kind(piece: object) -> str:
+    """The type that a recipe calls it by."""
+    return type(piece).__module__.rsplit(".", 1)[-1]
