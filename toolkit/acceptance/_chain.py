@@ -66,14 +66,18 @@ def _behind(draft: Draft, target: TargetView) -> Tensor:
 
 def coins(batch: Batch, draft: Draft, logp: Tensor, lenience: Tensor | float) -> Tensor:
     """[B, N] bool: does each candidate pass on its own? logp: [B, 1+N, V] warped; lenience T: [B, N], [N], a number."""
-    width = draft.tokens.shape[1]
+    depths = torch.arange(draft.tokens.shape[1], device=batch.device).expand(len(batch), -1)
+    return batch.rng.uniform(Purpose.COIN, depths) < lenience * ratios(draft, logp)
+
+
+def ratios(draft: Draft, logp: Tensor) -> Tensor:
+    """p(x)/q(x) of every candidate, [B, N] float64. logp: [B, 1+N, V] warped."""
     picked = draft.tokens[..., None]
-    ratio = logp[:, :width].gather(-1, picked).squeeze(-1)  # log p(x), [B, N]
+    ratio = logp[:, : draft.tokens.shape[1]].gather(-1, picked).squeeze(-1)  # log p(x)
     if draft.logq is not None:
         logq = draft.logq.gather(-1, picked).squeeze(-1)
         ratio = ratio - logq.masked_fill(draft.onehot[:, None], 0.0)
-    depths = torch.arange(width, device=batch.device).expand(len(batch), -1)
-    return batch.rng.uniform(Purpose.COIN, depths) < lenience * ratio.double().exp()
+    return ratio.double().exp()
 
 
 def prefix(draft: Draft, accept: Tensor) -> Tensor:

@@ -158,14 +158,14 @@ def smoke(
         prompts = _prompts(settings.get("data", {}), models.target.tokenizer, directory)
     requests = [Request(i, prompt) for i, prompt in enumerate(prompts[:PROMPTS])]
     done = methods.decoder(method, models).generate(requests, Sampling(max_new_tokens=TOKENS))
-    tokens, rounds = sum(len(one.tokens) for one in done), sum(len(one.windows) for one in done)
+    tokens, rounds = sum(len(one.tokens) for one in done), sum(one.rounds for one in done)
     if not tokens:
         raise UserError(f"{directory}: reloaded, it decodes no token; the artifact was not put in place.")
     proposed, accepted = (sum(window[i] for one in done for window in one.windows) for i in (0, 1))
     return {
         "prompts": len(requests),
         "tokens": tokens,
-        "tau": round(tokens / rounds, 3),
+        "tau": round(tokens / rounds, 3) if rounds else None,  # None: a gate that never asked its target
         "proposed": proposed,
         "accepted": accepted,
     }
@@ -178,7 +178,7 @@ def _proposer(directory: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _prompts(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase, directory: Path) -> list[tuple[int, ...]]:
-    task = data.tasks(settings.get("tasks", _BUILT_IN)[:1], directory)[0]
+    task = data.tasks((settings.get("tasks") or _BUILT_IN)[:1], directory)[0]
     chosen = task.problems()[:PROMPTS]
     return [chat.encode(task.messages(problem), tokenizer, settings.get("thinking", False)) for problem in chosen]
 

@@ -10,12 +10,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from toolkit import artifact, binding, config, sources
 from toolkit.artifact import Manifest
+from toolkit.binding import Identity
 from toolkit.errors import NotThere, UserError
 from toolkit.hub import ModelConfig, Models
 from toolkit.training import finish, processes
@@ -46,10 +47,12 @@ def load(schema: type[TraceRecipe], path: Path | str, overrides: list[str]) -> A
 
 
 def held_out(request: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which windows [n] are of requests that are not learned from: a share of them, at least one."""
+    """Which rows [n] are of requests (prompts) that are not learned from: a share of them, at least one."""
     known = np.unique(request)
     if len(known) < 2:
-        raise UserError(f"the trace has {len(known)} request; expected two or more, one of them to be held out.")
+        raise UserError(
+            f"what was recorded is of {len(known)} request; expected two or more, one of them to be held out."
+        )
     count = min(max(1, round(share * len(known))), len(known) - 1)
     return np.isin(request, np.random.default_rng(seed).permutation(known)[:count])
 
@@ -101,26 +104,60 @@ def put(
     header = trace.header
     asked = [node if isinstance(node, dict) else {"type": node} for node in header.data]
     data = _learned_from(trace, recipe.temperature) | {"traces": recipe.traces, "sources": asked}
-    manifest = finish.described(
-        recipe, command, kind, sorted(pieces), {}, header.binds, {"data": data, "training": figures}
+    return placed(
+        recipe,
+        command,
+        header,
+        trace.directories[0] / HEADER,
+        header.binds,
+        kind=kind,
+        pieces=pieces,
+        figures={"data": data, "training": figures},
+        fill=fill,
     )
-    manifest = dataclasses.replace(manifest, composes={"target": header.target, "proposer": header.proposer, **pieces})
-    pair = _pair(trace)
-    absent, models = (pair, None) if isinstance(pair, str) else (None, pair)
+
+
+class Pair(Protocol):
+    """What was recorded of whom: the header of a trace, or of mined mismatches."""
+
+    target: dict[str, Any]  # a ModelConfig
+    proposer: dict[str, Any]  # a piece, all its options
+    binds: dict[str, Identity]  # "target" and "draft" as they were
+
+
+def placed(
+    recipe: finish.Recipe,
+    command: dict[str, Any],
+    pair: Pair,
+    header: Path,
+    binds: dict[str, Identity],
+    *,
+    kind: str,
+    pieces: dict[str, dict[str, Any]],
+    figures: dict[str, Any],
+    fill: Callable[[Path], None],
+) -> Manifest:
+    """As `put`, of any pair, which stands in the file `header`.
+
+    binds: to which of the two it is bound. figures: `data` and `training` of the manifest.
+    """
+    manifest = finish.described(recipe, command, kind, sorted(pieces), {}, binds, figures)
+    manifest = dataclasses.replace(manifest, composes={"target": pair.target, "proposer": pair.proposer, **pieces})
+    found = _pair(pair, header)
+    absent, models = (found, None) if isinstance(found, str) else (None, found)
     return finish.place(manifest, Path(recipe.out), fill, absent=absent, models=models)
 
 
-def _pair(trace: Trace) -> Models | str:
-    """The trace's target, its draft loaded, too; or why they cannot be tried here. UserError where they are others."""
-    header, where = trace.header, trace.directories[0] / HEADER
+def _pair(pair: Pair, where: Path) -> Models | str:
+    """The recorded target, its draft loaded, too; or why they cannot be tried here. UserError where they are others."""
     try:
-        models = Models(config.parse(ModelConfig, header.target, f"{where}: target"))
-        module, options = config.piece("proposers", header.proposer, f"{where}: proposer")
+        models = Models(config.parse(ModelConfig, pair.target, f"{where}: target"))
+        module, options = config.piece("proposers", pair.proposer, f"{where}: proposer")
         weights = module.build(options, models).weights
     except NotThere as error:
         sources.say(f"not tried, as the target or its draft is not at hand: {error}")
         return f"target or draft not at hand when it was trained: {error}"
-    target, draft = header.binds["target"], header.binds["draft"]
+    target, draft = pair.binds["target"], pair.binds["draft"]
     for role, bound, found in (
         ("target", target, models.identity()),
         ("draft", draft, draft | {"fingerprint": weights}),
@@ -129,8 +166,8 @@ def _pair(trace: Trace) -> Models | str:
             if bound[key] != found[key]:
                 raise UserError(
                     f"{where}: key 'binds.{role}.{key}' is {_shown(bound[key])}, and '{bound['name']}' as it is here "
-                    f"has {_shown(found[key])}: not what was traced, so what was learned cannot be tried with it. Put "
-                    "the traced one there, or collect the trace again."
+                    f"has {_shown(found[key])}: not what was recorded, so what was learned cannot be tried with it. Put "
+                    "the recorded one there, or record again."
                 )
     return models
 

@@ -1,7 +1,7 @@
 """`draftsmith describe DIR | check-conditions POLICY TRACE...`: what is in a trace, and what a policy makes of it.
 
-`describe` is of artifacts, too (toolkit.export.commands): which of the two a directory is, its JSON file says. What a
-command needs is imported when it runs: describing an artifact should not wait for torch.
+`describe` is of mined mismatches and of artifacts (toolkit.export.commands), too: which of these a directory is, its
+JSON file says. What a command needs is imported when it runs: describing an artifact should not wait for torch.
 """
 
 import argparse
@@ -14,10 +14,11 @@ from toolkit.errors import UserError
 from toolkit.export import commands
 
 DOES = {
-    "describe": "an artifact or a trace in a few lines",
+    "describe": "an artifact, a trace or mined mismatches in a few lines",
     "check-conditions": "do the conditions hold under which JointAdaSpec's policy is the best one",
 }
-_HEADER = "trace.json"  # toolkit.training.traces.HEADER, whose module brings torch
+# toolkit.training.traces.HEADER and mined.HEADER, whose modules bring torch
+_TRACE, _MINED = "trace.json", "mined.json"
 
 
 def run(name: str, argv: Sequence[str], smoke: commands.Smoke) -> int:
@@ -27,27 +28,30 @@ def run(name: str, argv: Sequence[str], smoke: commands.Smoke) -> int:
 
 def _describe(argv: Sequence[str], smoke: commands.Smoke) -> int:
     parser = argparse.ArgumentParser(prog="draftsmith describe", description=DOES["describe"])
-    parser.add_argument("directory", metavar="DIR", type=Path, help=f"with {MANIFEST} (artifact) or {_HEADER} (trace)")
-    parser.add_argument("--json", action="store_true", help="the manifest, or a trace's figures, for programs")
+    files = f"with {MANIFEST} (artifact), {_TRACE} (trace) or {_MINED} (mined mismatches)"
+    parser.add_argument("directory", metavar="DIR", type=Path, help=files)
+    parser.add_argument("--json", action="store_true", help="the manifest, or the figures, for programs")
     arguments = parser.parse_args(argv)
     directory = arguments.directory
     if (directory / MANIFEST).is_file():
         return commands.run("describe", argv, smoke)
-    if not (directory / _HEADER).is_file():
+    kinds = [name for name in (_TRACE, _MINED) if (directory / name).is_file()]
+    if not kinds:
         raise UserError(
-            f"{directory}: no {MANIFEST} and no {_HEADER}, so this is no artifact and no trace. Expected a directory "
-            "that a program in train/ wrote."
+            f"{directory}: no {MANIFEST}, no {_TRACE} and no {_MINED}, so this is no artifact and no trace, and "
+            "nothing was mined here. Expected a directory that a program in train/ wrote."
         )
     from toolkit.evaluation import table
     from toolkit.files import finite
-    from toolkit.training import trace_report
+    from toolkit.training import mined_report, trace_report
 
-    found = trace_report.figures(directory)
+    report = {_TRACE: trace_report, _MINED: mined_report}[kinds[0]]
+    found = report.figures(directory)
     if arguments.json:
         print(json.dumps(finite(found), indent=2))
         return 0
-    print(trace_report.heading(found, directory) + "\n")
-    table.show(trace_report.tables(found), [])
+    print(report.heading(found, directory) + "\n")
+    table.show(report.tables(found), [])
     return 0
 
 

@@ -88,9 +88,9 @@ def heading(found: dict[str, Any], directory: Path) -> str:
     per_temperature = found["temperatures"].items()
     lines = {
         "trace": f"{directory} (schema {header['schema_version']})",
-        "target": _named(header["binds"]["target"]),
-        "draft": f"{_named(header['binds']['draft'])}, {header['proposer']['type']}",
-        "data": ", ".join(_task(task) for task in header["data"]) or "not recorded",
+        "target": named(header["binds"]["target"]),
+        "draft": f"{named(header['binds']['draft'])}, {header['proposer']['type']}",
+        "data": ", ".join(map(task, header["data"])) or "not recorded",
         "sampling": f"temperatures {_listed(header['temperatures'])}; at most {header['max_new_tokens']} tokens, seed "
         f"{header['seed']}",
         "windows": f"up to {header['limit']} tokens",
@@ -101,8 +101,7 @@ def heading(found: dict[str, Any], directory: Path) -> str:
         "positions": "; ".join(f"{one['positions']:,} at temperature {name}" for name, one in per_temperature),
         "created": header["created"],
     }
-    width = max(map(len, lines))
-    return "\n".join(f"{title:<{width}}  {text}" for title, text in lines.items())
+    return aligned(lines)
 
 
 def tables(found: dict[str, Any]) -> list[Table]:
@@ -159,12 +158,19 @@ def _cost_table(temperature: str, costs: dict[str, Any]) -> Table:
     return Table(f"Temperature {temperature}: milliseconds a round", ["", *map(str, lengths)], rows, [note])
 
 
-def _named(identity: dict[str, Any]) -> str:
+def aligned(lines: dict[str, str]) -> str:
+    width = max(map(len, lines))
+    return "\n".join(f"{title:<{width}}  {text}" for title, text in lines.items())
+
+
+def named(identity: dict[str, Any]) -> str:
+    """A model that rows are of."""
     adapters = f", adapters {shortened(identity['adapters'])}" if identity["adapters"] else ""
     return f"{identity['name']}, weights {identity['fingerprint'][:12]}...{adapters}"
 
 
-def _task(node: Any) -> str:
+def task(node: Any) -> str:
+    """What asked."""
     return node["type"] if isinstance(node, dict) and "type" in node else str(node)
 
 

@@ -21,6 +21,7 @@ import torch
 
 from toolkit import artifact, config, sources, version
 from toolkit.acceptance.rejection import Rejection
+from toolkit.binding import Identity
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.statistics import LENIENCE
 from toolkit.engine.trace import SCHEMA_VERSION, Recorder
@@ -101,7 +102,7 @@ def run(target: ModelConfig, prompts: DataConfig, settings: TraceConfig, where: 
     asked = answers.asked(prompts, models.target.tokenizer, where)
     header = _header(models, proposer, node, prompts, settings)
     _check_size(settings, models, len(asked), where)
-    with _alone(directory, state.is_main_process):
+    with alone(directory, "trace.path", first=state.is_main_process):
         if state.is_main_process:
             _open(directory, header, asked, where)
         state.wait_for_everyone()
@@ -119,7 +120,7 @@ def run(target: ModelConfig, prompts: DataConfig, settings: TraceConfig, where: 
 
 
 @contextmanager
-def _alone(directory: Path, first: bool) -> Iterator[None]:
+def alone(directory: Path, key: str, *, first: bool) -> Iterator[None]:
     """Held by the first process. A launcher that is killed may leave processes behind, which go on writing."""
     if not first:
         yield
@@ -128,7 +129,7 @@ def _alone(directory: Path, first: bool) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         file = lock(
             directory / ".lock",
-            f"{directory}: another process collects there; wait for it, end it, or set another trace.path.",
+            f"{directory}: another process collects there; wait for it, end it, or set another {key}.",
         )
     with file:
         yield
@@ -223,14 +224,10 @@ def _float32(value: float) -> float:
 def _header(
     models: Models, proposer: Proposer, node: dict[str, Any], prompts: DataConfig, settings: TraceConfig
 ) -> Header:
-    target = models.identity()
-    options = (value["name"] if isinstance(value, dict) else value for key, value in node.items() if key != "type")
-    name = next((option for option in options if isinstance(option, str)), "draft")
-    draft = {"name": name, "fingerprint": proposer.weights, "tokenizer": target["tokenizer"], "adapters": []}
     return Header(
         schema_version=SCHEMA_VERSION,
         target=dataclasses.asdict(models.config),
-        binds={"target": target, "draft": draft},
+        binds=binds(models, proposer.weights, node),
         proposer=node,
         limit=settings.window,
         lenience=settings.lenience,
@@ -242,6 +239,15 @@ def _header(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         code=version.code(),
     )
+
+
+def binds(models: Models, weights: str, node: dict[str, Any]) -> dict[str, Identity]:
+    """Whose rows they are: the target, and the draft with these weights in a proposer's node."""
+    target = models.identity()
+    options = (value["name"] if isinstance(value, dict) else value for key, value in node.items() if key != "type")
+    name = next((option for option in options if isinstance(option, str)), "draft")
+    draft = {"name": name, "fingerprint": weights, "tokenizer": target["tokenizer"], "adapters": []}
+    return {"target": target, "draft": draft}
 
 
 def _open(directory: Path, header: Header, asked: Sequence[Asked], where: Path | str) -> None:
