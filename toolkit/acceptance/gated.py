@@ -1,0 +1,64 @@
+"""Consensus AutoJudge: every drafted token stands, as a gate has passed it already. Lossy, greedy only.
+
+The target is called where the gate asked for it (proposers/consensus): one forward takes in all tokens since its last
+call and gives its own choice of the next. A window that ended otherwise calls nobody and adds nothing. What the target
+would have said in place of the tokens it takes in is counted, and never used.
+
+Counters: gate_d1, gate_d2 (tokens of each draft), gate_fallback (calls of the target, each a token of its own),
+gate_seen (drafted tokens in windows that ended in a call) and gate_changed (those that it would have chosen otherwise).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toolkit.acceptance._chain import lost
+from toolkit.engine.types import Batch, Draft, Sampling, TargetView, Verdict, Wants
+from toolkit.errors import UserError
+from toolkit.hub import Models
+from toolkit.nets.gate import D1, D2
+
+
+@dataclass
+class Config:
+    pass
+
+
+class Gated:
+    wants = Wants()
+    reads: frozenset[str] = frozenset()
+    made_for = None
+
+    def lossless(self, sampling: Sampling) -> bool:
+        return False
+
+    def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict:
+        if draft.asks is None:
+            raise UserError(
+                "acceptance gated: takes every token, so its proposer must say where the target is to be asked, and "
+                "this one does not. Use proposer 'consensus', or acceptance 'rejection' with this one."
+            )
+        drafted = draft.valid.sum(1)
+        following, changed = torch.full_like(drafted, -1), torch.zeros_like(drafted)
+        if draft.asks.any():
+            best = target.logits.argmax(-1)  # [B, 1+N]
+            following = torch.where(draft.asks, best.gather(1, drafted[:, None]).squeeze(1), following)
+            changed = (draft.valid & (draft.tokens != best[:, :-1])).sum(1)
+        asked = draft.asks.long()
+        source = draft.notes.get("source", draft.tokens)  # a window of no tokens has no notes
+        notes = {
+            "gate_d1": (draft.valid & (source == D1)).sum(1),
+            "gate_d2": (draft.valid & (source == D2)).sum(1),
+            "gate_fallback": asked,
+            "gate_seen": drafted * asked,
+            "gate_changed": changed * asked,
+        }
+        return Verdict(drafted, following, notes)
+
+    def divergence(self, batch: Batch, draft: Draft, target: TargetView) -> Tensor:
+        return lost(draft, target, draft.valid)
+
+
+def build(config: Config, models: Models) -> Gated:
+    return Gated()
