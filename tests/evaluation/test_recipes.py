@@ -19,6 +19,8 @@ OF_ANOTHER_MODEL = {  # their drafts were trained for the real one
     "lengths_gsm8k_t0": ["methods=[ngram]"],
     "lengths_steps": ["methods=[ngram]", "use=[]"],
     "lengths_steps_t0": ["methods=[ngram]", "use=[]"],
+    "sweep_steps": ["methods=[ngram]", "use=[]"],
+    "consensus_steps": ["methods=[ngram]", "use=[]"],
 }
 
 

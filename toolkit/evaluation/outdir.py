@@ -40,7 +40,7 @@ class OutDir(OutputDirectory):
             source, identity, self.sessions = marker["recipe"], marker["identity"], marker["sessions"]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self._marker}: not readable ({error!r}). {self._fix()}") from error
-        differs = _difference(identity, self._identity)
+        differs = difference(identity, self._identity)
         if differs:
             key, there, here = differs
             mismatch = f"{key} is {there} there, {here} in {self.source}"
@@ -57,7 +57,7 @@ class OutDir(OutputDirectory):
         write_json(self._marker, {"recipe": self.source, "identity": self._identity, "sessions": self.sessions})
 
 
-def _difference(there: Identity, here: Identity) -> tuple[str, str, str] | None:
+def difference(there: Identity, here: Identity) -> tuple[str, str, str] | None:
     """The first key whose values differ. Methods that only one of the two has do not matter."""
     old, new = _flat(there), _flat(here)
     shared = there["methods"].keys() & here["methods"].keys()

@@ -1,17 +1,20 @@
 """Which rows a recipe asks for, which of them are there, and which have to be decoded again."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from toolkit import methods
 from toolkit.config import parse
 from toolkit.errors import UserError
+from toolkit.evaluation import timed
+from toolkit.evaluation.grid import Cell
 from toolkit.evaluation.measure import Block, Contender, Setting, resume_key
 from toolkit.evaluation.outdir import Identity
 from toolkit.evaluation.prompts import Prompt
 from toolkit.evaluation.recipe import EvalRecipe
 from toolkit.evaluation.records import Item, Record, RecordFile
 from toolkit.evaluation.score import BASELINE
+from toolkit.evaluation.timed import Candidate
 from toolkit.hub import ModelConfig, Models
 from toolkit.loading import spelled_out
 from toolkit.methods import MethodConfig
@@ -27,6 +30,8 @@ class Plan:
     prompts: Sequence[Prompt]
     contenders: Sequence[Contender]
     setting: Setting
+    cells: Mapping[str, Cell]  # by method: its place in the recipe's grids
+    untimed: Mapping[str, str] = field(default_factory=dict)  # who is not in the speed set -> why
 
     def identity(self, task: Identity) -> Identity:
         """What makes an output directory this recipe's. How many prompts, seeds and methods is no part of it."""
@@ -35,6 +40,16 @@ class Plan:
             "speed": {"batch": self.recipe.speed.batch},
             "methods": {contender.name: contender.config for contender in self.contenders},
         }
+
+    def narrowed(self, rows: Sequence[Record]) -> "Plan":
+        """With the methods that `speed.methods` leaves out; `front` is not known before the quality set is whole."""
+        chosen = self.recipe.speed.methods
+        if not self.recipe.speed.prompts:
+            return self
+        if chosen == timed.FRONT and any(one.set == "quality" for one in self.missing(rows)):
+            return self
+        candidates = [Candidate(c.name, c.config, c.lossless, self.cells[c.name]) for c in self.contenders]
+        return replace(self, untimed=timed.untimed(chosen, candidates, self.own(rows)))
 
     def speed_blocks(self) -> list[Block]:
         size = self.recipe.speed.batch
@@ -57,9 +72,12 @@ class Plan:
         """The baseline and whoever may change the accuracy."""
         return [c for c in self.contenders if c.name == BASELINE or not c.lossless]
 
+    def speed_contenders(self) -> list[Contender]:
+        return [c for c in self.contenders if c.name not in self.untimed]
+
     def keys(self) -> dict[Item, str]:
         """Every row that is to be there in the end, with its resume key."""
-        jobs = [(c, b) for b in self.speed_blocks() for c in self.contenders]
+        jobs = [(c, b) for b in self.speed_blocks() for c in self.speed_contenders()]
         jobs += [(c, b) for b in self.quality_blocks() for c in self.quality_contenders()]
         return {
             item(contender, prompt, block): resume_key(self.setting, contender.config, prompt, block)
@@ -87,7 +105,7 @@ class Plan:
         redo = {row.item for row in records.rows if row.item in keys and not row.ok}
         there = {row.item: row for row in records.rows if row.item not in redo}
         for block in self.speed_blocks():
-            for contender in self.contenders:
+            for contender in self.speed_contenders():
                 items = [item(contender, prompt, block) for prompt in block.prompts]
                 sizes = {there[i].batch if i in there else 0 for i in items}
                 if sizes not in ({len(items)}, {1}):
@@ -105,7 +123,9 @@ def contender(method: MethodConfig, models: Models, recipe: EvalRecipe) -> Conte
     options = [option for piece in pieces.values() for option in piece.values()]
     heads = {option for option in options if isinstance(option, str) and option in models.provenance}
     drafts = sorted({spelled_out(draft, models.config).label for draft in _drafts(options)} | heads)
-    pieces["weights"] = {draft: models.provenance[draft]["fingerprint"] for draft in drafts}
+    # A draft that a method would never ask is not loaded
+    known = [draft for draft in drafts if draft in models.provenance]
+    pieces["weights"] = {draft: models.provenance[draft]["fingerprint"] for draft in known}
     return Contender(method.name, pieces, decoder, decoder.accept.lossless(recipe.sampling.seeded(0)))
 
 

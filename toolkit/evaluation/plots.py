@@ -58,9 +58,11 @@ def acceptance_by_position(path: Path, speeds: Sequence[Speed]) -> bool:
     return save(figure, path)
 
 
-def save(figure: Figure, path: Path) -> bool:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
+def save(figure: Figure, *paths: Path) -> bool:
+    """In the format that each name ends with."""
+    for path in paths:
+        picture = io.BytesIO()
+        figure.savefig(picture, format=path.suffix.removeprefix("."), dpi=120)
+        write_atomic(path, picture.getvalue())
     plt.close(figure)
-    write_atomic(path, picture.getvalue())
     return True

@@ -12,6 +12,8 @@ from typing import Any
 from toolkit import artifact, config, methods
 from toolkit.engine.types import Sampling
 from toolkit.errors import UserError
+from toolkit.evaluation import grid, timed
+from toolkit.evaluation.grid import Cell
 from toolkit.evaluation.score import BASELINE
 from toolkit.hub import ModelConfig
 from toolkit.methods import MethodConfig
@@ -45,6 +47,7 @@ class SpeedConfig:
     """Tokens a second, tau and acceptance: the first `prompts` problems, method after method on each batch."""
 
     prompts: int = 24  # 0: no speed set
+    methods: Any = timed.ALL  # front: those that the quality set says are worth it (see timed.py); or a list of names
     batch: int = 1
     max_new_tokens: int | None = None  # end timed texts earlier than sampling.max_new_tokens does
     repeats: int = 1  # more draws (or, at temperature 0, more timings) of each prompt and seed
@@ -55,7 +58,7 @@ class EvalRecipe:
     target: ModelConfig
     task: Any  # a piece: its name, or a mapping with its type and options
     use: list[str] = field(default_factory=list)  # artifacts that the target takes in: directories of LoRA adapters
-    methods: list[Any] = field(default_factory=list)  # names of recipes/eval/methods, or mappings with a name
+    methods: list[Any] = field(default_factory=list)  # names of recipes/eval/methods, or mappings: name, pieces, grid
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     seeds: list[int] = field(default_factory=lambda: [0])
     chat_template: bool = True
@@ -94,16 +97,15 @@ def with_artifacts(recipe: EvalRecipe, where: Path | str) -> EvalRecipe:
     return dataclasses.replace(recipe, target=dataclasses.replace(recipe.target, adapters=adapters))
 
 
-def contenders(recipe: EvalRecipe, where: Path | str) -> list[MethodConfig]:
-    """The baseline and the recipe's methods, resolved, in order; a name may stand for one method only."""
-    chosen = [methods.resolve(BASELINE, where)]
-    for node in recipe.methods:
-        if node == BASELINE:
-            continue
-        method = methods.resolve(node, where)
-        if method.name in {other.name for other in chosen}:
+def contenders(recipe: EvalRecipe, where: Path | str) -> dict[str, tuple[MethodConfig, Cell]]:
+    """By name the baseline and the recipe's methods, grids written out, resolved, in order; no name stands for two."""
+    chosen = {BASELINE: (methods.resolve(BASELINE, where), Cell(BASELINE))}
+    for cell in (cell for node in recipe.methods if node != BASELINE for cell in grid.expand(node, where)):
+        method = methods.resolve(cell.node, where)
+        if method.name in chosen:
             raise UserError(f"{where}: key 'methods': '{method.name}' is there twice; give one another name.")
-        chosen.append(method)
+        chosen[method.name] = (method, cell)
+    timed.check(recipe.speed.methods, {name: cell for name, (_, cell) in chosen.items()}, where)
     return chosen
 
 
@@ -130,6 +132,12 @@ def _check(recipe: EvalRecipe, where: Path | str) -> None:
             speed.max_new_tokens,
             speed.max_new_tokens is None or speed.max_new_tokens >= 1,
             "null, or 1 or more",
+        ),
+        (
+            "speed.methods",
+            speed.methods,
+            speed.methods != timed.FRONT or quality.enabled,
+            "all or a list of names, as quality.enabled is false and the front is of the quality set",
         ),
         ("speed.repeats", speed.repeats, speed.repeats >= 1, "1 or more"),
         (

@@ -16,7 +16,7 @@ from typing import Literal
 from toolkit.errors import UserError
 from toolkit.files import finite, write_atomic
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SetName = Literal["quality", "speed"]
 
 
@@ -63,6 +63,7 @@ class Record:
     prompt_tokens: int = 0
     finish: str | None = None
     divergence: float | None = None  # sum of D over verified places; of lossy methods, in the quality set
+    counters: dict[str, int] = field(default_factory=dict)  # what the acceptance rule counted, by name
     rounds: int = 0
     drafts: int = 0
     proposed: int = 0

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from toolkit import methods
 from toolkit.engine.types import Request, Sampling
-from toolkit.evaluation import equality, plots, system, table
+from toolkit.evaluation import counters, equality, plots, system, table
 from toolkit.evaluation.equality import Equality, GapOf
+from toolkit.evaluation.measure import Contender
 from toolkit.evaluation.outdir import OutDir
 from toolkit.evaluation.plan import Plan
 from toolkit.evaluation.records import SCHEMA_VERSION, Record
@@ -31,7 +33,8 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
             "name": plan.name,
             "recipe": asdict(plan.recipe),
             "models": plan.models.provenance,
-            "methods": {c.name: {**c.config, "lossless": c.lossless} for c in plan.contenders},
+            "methods": {c.name: {**c.config, "lossless": c.lossless, "grid": _place(plan, c)} for c in plan.contenders},
+            "untimed": dict(plan.untimed),  # method -> why its speed was not measured
             "sessions": out.sessions,  # each with its system: one, unless the run was killed or extended
             "peak_memory": memory,
             "speed": [asdict(s, dict_factory=_finite) for s in speed],
@@ -42,17 +45,21 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
     )
     tables = []
     if speed:
-        tables += [table.speed_table(speed, equal), table.time_table(speed, memory, device.type)]
+        tables.append(table.speed_table(speed, equal, plan.untimed))
+        tables.append(table.time_table(speed, memory, device.type))
         tables.append(table.position_table(speed))
+        tables += counters.tables(speed, "speed set")
     if quality:
         tables.append(table.quality_table(quality))
+        tables += counters.tables(quality, "quality set")
     drawn = [each for each in tables if each is not None]
     write_atomic(out.path / "table.md", table.markdown(plan.name, drawn, notes).encode())
     plots.speed_accuracy(out.path / "speed_accuracy.png", speed, quality)
     plots.acceptance_by_position(out.path / "acceptance_by_position.png", speed)
     table.show(drawn, notes)
     print(f"In {out.path}: {', '.join(sorted(path.name for path in out.path.glob('[!.]*')))}")
-    return 0 if {row.method for row in rows if row.ok}.issuperset(names) else 1
+    asked = {one.method for one in plan.missing([])}
+    return 0 if {row.method for row in rows if row.ok}.issuperset(asked) else 1
 
 
 def speeds(rows: Sequence[Record], names: Sequence[str], quality: Sequence[Quality]) -> list[Speed]:
@@ -70,6 +77,12 @@ def qualities(rows: Sequence[Record], names: Sequence[str]) -> list[Quality]:
         return []
     base = quality_summary(by_method[BASELINE], by_method[BASELINE])
     return [quality_summary(by_method[n], by_method[BASELINE]) if n in by_method else inherit(n, base) for n in names]
+
+
+def _place(plan: Plan, contender: Contender) -> dict[str, Any] | None:
+    """Which cell of which grid a method is."""
+    cell = plan.cells[contender.name]
+    return {"name": cell.grid, "values": cell.values, "place": list(cell.place)} if cell.grid else None
 
 
 def _finite(items: list[tuple[str, object]]) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """`python -m eval RECIPE [key=value ...]`, also `draftsmith eval`: a recipe becomes rows, tables and pictures.
 
 Order of a run: the speed set (warm-up, then every method on each block of prompts, in turn), the quality set, the
-greedy-equality check, the summary. What an earlier, killed run left in the output directory is not done again.
+greedy-equality check, the summary. With `speed.methods: front` the quality set goes first and says who is timed. What
+an earlier, killed run left in the output directory is not done again.
 """
 
 import time
@@ -16,7 +17,7 @@ import torch
 from toolkit import config
 from toolkit.evaluation import plan as planning
 from toolkit.evaluation import recipe as recipes
-from toolkit.evaluation import report, system
+from toolkit.evaluation import report, system, timed
 from toolkit.evaluation.measure import Contender, decode, measure
 from toolkit.evaluation.outdir import OutDir
 from toolkit.evaluation.plan import Plan, item
@@ -53,18 +54,23 @@ def measured(recipe: EvalRecipe, source: str) -> tuple[int, list[Record]]:
     module, options = config.piece("tasks", recipe.task, f"{source}: task")
     task = module.build(options)
     models = Models(recipe.target)
-    contenders = [planning.contender(method, models, recipe) for method in chosen]
+    contenders = [planning.contender(method, models, recipe) for method, _ in chosen.values()]
+    cells = {name: cell for name, (_, cell) in chosen.items()}
     setting = planning.setting(recipe, models, session=uuid.uuid4().hex[:12], task=task)
     prompts = prepare(task, models.target.tokenizer, recipe.chat_template, recipe.thinking)
-    plan = Plan(Path(source).stem, recipe, models, prompts, contenders, setting)
+    plan = Plan(Path(source).stem, recipe, models, prompts, contenders, setting, cells)
     # How many problems are taken is no part of the identity: a recipe may be extended
     dataset = {"type": module.__name__.rpartition(".")[2], **asdict(options), "limit": None}
     with OutDir(Path(recipe.out or f"results/{plan.name}"), source, plan.identity(dataset)) as out:
         records = RecordFile(out.records)
         plan.tidy(records)
+        plan = plan.narrowed(records.rows)
         if plan.missing(records.rows):
             started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             out.add_session({"id": setting.session, "started": started, "system": system.metadata()})
+        if recipe.speed.methods == timed.FRONT:
+            _run_quality(plan, records)
+            plan = plan.narrowed(records.rows)
         _run_speed(plan, records)
         _run_quality(plan, records)
         own = plan.own(records.rows)
@@ -74,17 +80,17 @@ def measured(recipe: EvalRecipe, source: str) -> tuple[int, list[Record]]:
 def _run_speed(plan: Plan, records: RecordFile) -> None:
     """Every method on a block, then the next block; who goes first rotates, so that nobody always finds warm caches."""
     missing = plan.missing(records.rows)
-    blocks = plan.speed_blocks()
+    blocks, contenders = plan.speed_blocks(), plan.speed_contenders()
     todo: dict[int, list[Contender]] = defaultdict(list)
     for i, block in enumerate(blocks):
-        turn = i % len(plan.contenders)
-        for contender in (*plan.contenders[turn:], *plan.contenders[:turn]):
+        turn = i % len(contenders)
+        for contender in (*contenders[turn:], *contenders[:turn]):
             if item(contender, block.prompts[0], block) in missing:
                 todo[i].append(contender)
     if not todo:
         return
     sampling = plan.setting.sampling.seeded(0)
-    for contender in plan.contenders:
+    for contender in contenders:
         decode(
             contender.decoder,
             blocks[0].prompts,

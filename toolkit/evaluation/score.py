@@ -2,7 +2,8 @@
 
 rounds = target forwards after prefill; drafts = rounds that proposed at least one token; acceptance rate = accepted /
 proposed; tau = emitted tokens / rounds; acceptance length = 1 + accepted / drafts (vLLM's); per-position acceptance:
-unconditional = accepted at i / drafts, conditional = accepted at i / rounds that reached and proposed i.
+unconditional = accepted at i / drafts, conditional = accepted at i / rounds that reached and proposed i. counters: what
+a lossy rule counted, summed.
 """
 
 from collections import Counter, defaultdict
@@ -48,6 +49,7 @@ class Speed:
     apart: int = 0  # blocks that the baseline decoded in another session, so not side by side
     blocks: int = 0  # behind the speedup; seeds and repeats of a block count once
     unpaired: int = 0  # rows that ran and are not in the speedup: the baseline has no such batch
+    counters: dict[str, int] = field(default_factory=dict)  # what its acceptance rule counted; of most rules nothing
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Quality:
     cut: float | None = None  # share that ran into the token limit
     extraction: dict[str, int] = field(default_factory=dict)
     divergence: float | None = None  # D a token, summed over verified places; None of lossless methods
+    counters: dict[str, int] = field(default_factory=dict)  # as of Speed
 
 
 def speed_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Speed:
@@ -105,6 +108,7 @@ def speed_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Speed:
         apart=_apart(rows, baseline),
         blocks=len(compared),
         unpaired=0 if is_baseline else _unpaired(rows, baseline),
+        counters=_counted(ok),
     )
 
 
@@ -147,6 +151,7 @@ def quality_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Quali
         cut=_over(sum(row.finish == "length" for row in ok), len(ok)),
         extraction=dict(Counter(row.extraction or "none" for row in judged)),
         divergence=_divergence(ok),
+        counters=_counted(ok),
     )
 
 
@@ -221,6 +226,13 @@ def _divergence(rows: Sequence[Record]) -> float | None:
     """D a token, of the rows that have it."""
     lossy = [row for row in rows if row.divergence is not None]
     return _over(sum(row.divergence for row in lossy), sum(row.n_tokens for row in lossy))
+
+
+def _counted(rows: Iterable[Record]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update(row.counters)
+    return dict(total)
 
 
 def _add(lists: Iterable[list[int]]) -> list[int]:

@@ -1,6 +1,6 @@
-"""Intervals: Wilson's for a share, a paired bootstrap for a ratio of speeds.
+"""Intervals: Wilson's for a share, a paired bootstrap for a ratio of speeds; and McNemar's test of paired answers.
 
-Both are 95% by default. The bootstrap resamples blocks of prompts, each carrying the method's and the baseline's
+Intervals are 95% by default. The bootstrap resamples blocks of prompts, each carrying the method's and the baseline's
 tokens and seconds together, so what makes a prompt slow for both cancels out of the ratio.
 """
 
@@ -56,6 +56,26 @@ def speedup(pairs: Sequence[Pair], resamples: int = RESAMPLES, seed: int = 0) ->
         return Interval(value, math.nan, math.nan)
     picks = np.random.default_rng(seed).integers(len(pairs), size=(resamples, len(pairs)))
     low, high = np.quantile(_ratio(table[picks].sum(axis=1)), [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Exact two-sided p: is it chance to which side the answers fell that only one of two methods had right?"""
+    n, fewer = lost + gained, min(lost, gained)
+    return min(1.0, 2 * sum(math.comb(n, i) for i in range(fewer + 1)) / 2**n)
+
+
+def difference(changes: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
+    """Of two methods' accuracies, prompts resampled with both answers on them. None without a prompt.
+
+    changes: [n, 2] a prompt: right answers that the one has more than the other, and answers of either.
+    """
+    n = len(changes)
+    if n == 0:
+        return None
+    value = float(changes[:, 0].sum() / changes[:, 1].sum())
+    sums = changes[np.random.default_rng(seed).integers(n, size=(resamples, n))].sum(axis=1)
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
     return Interval(value, float(low), float(high))
 
 

@@ -4,7 +4,7 @@ Each states its set, its number of prompts and what must be known to read it. No
 seconds per correct answer, whose column says so. Built once as text, then drawn by rich or written as Markdown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import groupby
 
@@ -29,7 +29,10 @@ class Table:
     notes: list[str]
 
 
-def speed_table(speeds: Sequence[Speed], equality: dict[str, Equality]) -> Table:
+def speed_table(
+    speeds: Sequence[Speed], equality: dict[str, Equality], untimed: Mapping[str, str] | None = None
+) -> Table:
+    """`untimed`: method -> why it is not in the speed set."""
     columns = ["method", "exact", "tok/s", "speedup [95%]", "tau", "accepted", "acc. len", "= AR greedy", "s/correct*"]
     rows = [
         [
@@ -51,7 +54,8 @@ def speed_table(speeds: Sequence[Speed], equality: dict[str, Equality]) -> Table
         "* prefill, and the quality set's tokens an answer at the pace after it, over the quality set's accuracy",
     ]
     title = f"Speed ({_count(speeds)}, batch {max(s.batch for s in speeds)}, timed)"
-    return Table(title, columns, rows, notes + speed_warnings(speeds))
+    left_out = [f"not timed: {method}: {reason}" for method, reason in (untimed or {}).items()]
+    return Table(title, columns, rows, notes + speed_warnings(speeds) + left_out)
 
 
 def time_table(speeds: Sequence[Speed], memory: str, device: str) -> Table:
@@ -162,7 +166,7 @@ def render(tables: Sequence[Table], notes: Sequence[str]) -> RenderableType:
 def show(tables: Sequence[Table], notes: Sequence[str]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+        console = Console(highlight=False, width=max([WIDTH, *map(_width, tables)]))
     console.print(render(tables, notes))
 
 
@@ -175,6 +179,11 @@ def markdown(title: str, tables: Sequence[Table], notes: Sequence[str]) -> str:
     if notes:
         parts.append("## Notes\n\n" + "".join(f"- {note}\n" for note in notes))
     return "\n".join(parts)
+
+
+def _width(table: Table) -> int:
+    """Columns of the screen, at most: names of cells are long, and a file has room."""
+    return 1 + sum(3 + max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True))
 
 
 def _speedup(speed: Speed) -> str:

@@ -1,0 +1,146 @@
+"""Finished evals side by side: the rows of one or several output directories as those of one run.
+
+They may be joined where target, task, sampling, template and what a method is are the same; who differs is refused with
+the key that does. A quality run and a speed run of one recipe fit together. A method's speed is of one directory, with
+the baseline that was timed beside it.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import UserError
+from toolkit.evaluation import system
+from toolkit.evaluation.outdir import difference
+from toolkit.evaluation.records import Record, parse
+from toolkit.evaluation.score import BASELINE
+
+Question = tuple[str, int]  # prompt id, seed
+
+
+@dataclass(frozen=True)
+class Run:
+    """An output directory: whose it is, its summary, and the rows of the methods in it."""
+
+    path: Path
+    identity: dict[str, Any]
+    results: dict[str, Any]
+    rows: list[Record]
+
+    @property
+    def timed(self) -> bool:
+        return any(row.set == "speed" for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """`methods`: name -> its pieces, `lossless`, `grid`; the baseline first."""
+
+    identity: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+    answers: dict[str, dict[Question, Record]]  # by method: its rows of the quality set
+    timed: dict[str, tuple[list[Record], list[Record]]]  # by method: its rows of the speed set, and its baseline's
+    untimed: dict[str, str]  # method -> why it has none
+    notes: list[str]
+
+    def answers_of(self, method: str) -> dict[Question, Record]:
+        """Its own, or of a lossless method the baseline's, which are what it would have answered."""
+        own = self.answers.get(method, {})
+        return own if own or not self.methods[method]["lossless"] else self.answers.get(BASELINE, {})
+
+
+def read(path: Path) -> Run:
+    """UserError where it is no output directory of an eval that has ended."""
+    for name in ("run.json", "results.json", "records.jsonl"):
+        if not (path / name).is_file():
+            raise UserError(f"{path}: has no {name}; expected the output directory of an eval that has ended.")
+    try:
+        identity = json.loads((path / "run.json").read_text(encoding="utf-8"))["identity"]
+        results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+        identity["methods"], identity["speed"], results["sessions"], results["recipe"]["speed"]["max_new_tokens"]
+        names = {BASELINE: results["methods"][BASELINE]} | results["methods"]
+        for one in names.values():
+            one["accept"]["type"], one["lossless"], one["grid"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the output of this program ({error!r}); run its recipe again.") from None
+    return Run(path, identity, results, [row for row in _rows(path / "records.jsonl") if row.method in names])
+
+
+def join(paths: Sequence[Path]) -> Joined:
+    """UserError where they cannot stand beside each other."""
+    runs = [read(path) for path in paths]
+    for one, other in itertools.combinations(runs, 2):
+        _refuse_others(one, other)
+    methods: dict[str, dict[str, Any]] = {}
+    answers: dict[str, dict[Question, Record]] = {}
+    speed: dict[str, tuple[list[Record], list[Record]]] = {}
+    notes = _machines(runs)
+    for run in runs:
+        for name, one in run.results["methods"].items():
+            methods.setdefault(name, one)
+        for row in run.rows:
+            if row.set == "quality" and row.ok:
+                answers.setdefault(row.method, {}).setdefault((row.prompt_id, row.seed), row)
+        rows = {name: [r for r in run.rows if r.set == "speed" and r.method == name] for name in run.results["methods"]}
+        for name in (name for name, mine in rows.items() if mine):
+            if name in speed and name != BASELINE:
+                notes.append(f"{name}: timed in several directories; {run.path} does not count")
+            speed.setdefault(name, (rows[name], rows[BASELINE]))
+    reasons = {name: why for run in runs for name, why in run.results.get("untimed", {}).items()}
+    untimed = {name: reasons.get(name, "not in a speed set here") for name in methods if name not in speed}
+    return Joined(_setting(runs[0], timed=False), methods, answers, speed, untimed, notes)
+
+
+def _rows(path: Path) -> list[Record]:
+    try:
+        return [parse(line) for line in path.read_bytes().split(b"\n") if line]
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: a line is no row ({error}); run its recipe again, which mends it.") from None
+
+
+def _refuse_others(one: Run, other: Run) -> None:
+    both = one.timed and other.timed
+    found = difference(_setting(one, timed=both), _setting(other, timed=both))
+    if found:
+        key, here, there = found
+        raise UserError(
+            f"{other.path}: {key} is {there} there, {here} in {one.path}. Expected the same target, task, sampling and "
+            "template; compare them apart."
+        )
+    keys = {row.item: row.resume_key for row in one.rows}
+    lengths = {row.prompt_id: row.prompt_tokens for row in one.rows if row.ok}
+    for row in other.rows:
+        if keys.get(row.item, row.resume_key) != row.resume_key or (
+            row.ok and lengths.get(row.prompt_id, row.prompt_tokens) != row.prompt_tokens
+        ):
+            raise UserError(
+                f"{other.path}: prompt '{row.prompt_id}' is of other data there than in {one.path}, or decoded with "
+                "other limits; compare them apart."
+            )
+
+
+def _setting(run: Run, *, timed: bool) -> dict[str, Any]:
+    """What has to be the same. `timed`: how texts were timed as well."""
+    setting = run.identity | {"thinking": run.results["recipe"]["thinking"]}
+    how = {**run.identity["speed"], "max_new_tokens": run.results["recipe"]["speed"]["max_new_tokens"]}
+    return setting | {"speed": how} if timed else {key: value for key, value in setting.items() if key != "speed"}
+
+
+def _machines(runs: Sequence[Run]) -> list[str]:
+    """What makes speeds of several sessions suspect."""
+    used = {row.session for run in runs for row in run.rows if row.set == "speed"}
+    systems = [one["system"] for run in runs for one in run.results["sessions"] if one["id"] in used]
+    notes = []
+    if any(system.comparable(one) != system.comparable(systems[0]) for one in systems):
+        notes.append("WARNING: timed on several machines (sessions in results.json): compare no times")
+    versions = system.differing(systems)
+    if versions:
+        notes.append(f"WARNING: timed with several versions of the software: {', '.join(versions)} differ")
+    if sum(run.timed for run in runs) > 1:
+        notes.append("timed in several directories: each method's speedup is over the baseline of its own")
+    return notes

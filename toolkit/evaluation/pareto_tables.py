@@ -1,0 +1,108 @@
+"""The tables of `eval.compare`: every method and its standing, hypervolumes, and families at equal speed."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from toolkit.evaluation.pareto_points import SURE, AtTheSpeedOf, Point, Volume, overlap
+from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval
+from toolkit.evaluation.table import Table
+from toolkit.export.figures import NONE, bounds, number, percent, share, times
+
+
+def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
+    """`beaten`: who is dominated -> by whom."""
+    columns = ["method", "exact", "accuracy [95%]", "lost / gained", "difference [95%]", "p", "verdict"]
+    columns += ["tok/s", "speedup [95%]", "tau", "D", "front"]
+    rows = [
+        [
+            f"{point.method} (control)" if point.control else point.method,
+            "yes" if point.lossless else "no",
+            _interval(point.accuracy, share),
+            f"{point.paired.lost} / {point.paired.gained}" if point.paired else NONE,
+            _difference(point),
+            _p(point.paired.p if point.paired else None),
+            point.paired.verdict if point.paired else NONE,
+            number(point.speed.tokens_per_second if point.speed else None, 1),
+            _interval(point.speedup, times),
+            number(point.speed.tau if point.speed else None, 2),
+            number(point.quality.divergence if point.quality else None, 3),
+            _standing(point, beaten),
+        ]
+        for point in found
+    ]
+    notes = [
+        "accuracy: quality set, Wilson interval over prompts; a lossless method has the baseline's. lost / gained, "
+        f"difference, p: beside the baseline's answers to the same prompts, paired bootstrap and McNemar's exact test, "
+        f"which shows no difference where p > {SURE}",
+        "speedup: speed set, over the baseline timed beside the method, bootstrap over blocks of prompts",
+        "front: by the estimates. Below: another method is at least as fast and as accurate, and better in one; ~ "
+        "names what the two intervals overlap in, so that it may be chance",
+        *(f"no place: {point.method}: {_missing(point)}" for point in found if not point.placed),
+    ]
+    sizes = [f"accuracy n={n}" for n in sorted({point.quality.n for point in found if point.quality})]
+    sizes += [f"speed n={n}" for n in sorted({point.speed.n for point in found if point.speed})]
+    return Table(f"Speed and accuracy ({', '.join(sizes)})", columns, rows, notes)
+
+
+def hypervolumes(measured: Sequence[Volume], reference: tuple[float, float]) -> Table:
+    """Of all points and of each family."""
+    columns = ["of", "methods", "hypervolume [95%]"]
+    rows = [[v.of, str(v.points), f"{v.value:.3f} {bounds(v.low, v.high, '.3f')}"] for v in measured]
+    note = (
+        f"area of speedup x accuracy that some method covers, beyond speedup {reference[0]:g} and accuracy "
+        f"{reference[1]:g}; bootstrap over prompts ({FEWEST_BLOCKS} blocks or more). The best of many noisy points "
+        "looks better than it is, the more so the more points: compare families of like size"
+    )
+    return Table("Hypervolume", columns, rows, [note])
+
+
+def equal_speed(beside: Sequence[AtTheSpeedOf]) -> Table:
+    """A row for each method and each family beside it."""
+    columns = ["at the speed of", "speedup", "accuracy", "family", "interpolated", "its cell", "speedup", "accuracy"]
+    columns += ["lost / gained", "p"]
+    rows = []
+    for one in beside:
+        speed, accuracy = one.reference.xy
+        row = [one.reference.method, f"{speed:.2f}x", percent(accuracy), one.family, percent(one.interpolated)]
+        if one.cell is None:
+            row += ["nobody as fast", NONE, NONE]
+        else:
+            row += [one.cell.method, f"{one.cell.xy[0]:.2f}x", percent(one.cell.xy[1])]
+        row += [f"{one.paired.lost} / {one.paired.gained}", _p(one.paired.p)] if one.paired else [NONE, NONE]
+        rows.append(row)
+    note = (
+        "its cell: of the family's cells at least as fast the most accurate; interpolated: on the straight line "
+        "between neighbours on its front; lost / gained: right in the cell and wrong in the method / the reverse"
+    )
+    return Table("At equal speed", columns, rows, [note])
+
+
+def _interval(found: Interval | None, form: Callable[[float, float, float], str]) -> str:
+    return NONE if found is None else form(found.value, found.low, found.high)
+
+
+def _difference(point: Point) -> str:
+    if point.paired is None:
+        return NONE
+    found = point.paired.difference
+    return f"{100 * found.value:+.1f} {bounds(found.low, found.high, '+.1f', 100)}"
+
+
+def _p(p: float | None) -> str:
+    return NONE if p is None else f"{p:.2g}"
+
+
+def _standing(point: Point, beaten: Mapping[str, Point]) -> str:
+    if not point.placed:
+        return "no place"
+    winner = beaten.get(point.method)
+    if winner is None:
+        return "front"
+    close = overlap(point, winner)
+    return f"below {winner.method}" + (f" ~{', '.join(close)}" if close else "")
+
+
+def _missing(point: Point) -> str:
+    """Why a point has no place."""
+    if point.untimed:
+        return f"not timed: {point.untimed}"
+    return "its quality was not measured" if point.accuracy is None else "no block that the baseline decoded alike"
