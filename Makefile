@@ -34,7 +34,11 @@ ARTIFACTS := \
   smollm2-cot-jointadaspec:15:trace_steps,cot_jointadaspec \
   smollm2-cot-jointadaspec-t0:15:trace_steps,cot_jointadaspec_t0 \
   smollm2-cot-specdecpp:15:trace_steps,cot_specdecpp \
-  smollm2-cot-specdecpp-t0:15:trace_steps,cot_specdecpp_t0
+  smollm2-cot-specdecpp-t0:15:trace_steps,cot_specdecpp_t0 \
+  smollm2-cot-autojudge:45:answers_steps,cot_distill,autojudge_steps \
+  smollm2-cot-distilled-small:10:answers_steps,cot_distill_small \
+  smollm2-cot-consensus:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps \
+  smollm2-cot-consensus-d1:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps_d1
 
 .PHONY: help setup vllm-env test-vllm demo artifacts test test-slow test-real exact smoke check format bench gpu clean
 
@@ -133,7 +137,7 @@ test-vllm: $(STAMP) $(VLLM_STAMP)  ## tests that load what was exported into vLL
 exact: $(STAMP)  ## the exactness suite with ten times the draws
 	DRAFTSMITH_EXACT_DRAWS=10 $(BIN)/python -m pytest -q -rs -m "not real and not gpu" tests/decode
 
-smoke: $(STAMP)  ## evals, training, traces and the bench on a tiny random model, in a few minutes
+smoke: $(STAMP)  ## evals, training, traces, mining and the bench on a tiny random model, in a few minutes
 	@set -e; rm -rf results/smoke-*; \
 	for name in smoke demo gsm8k_smollm2; do \
 	  echo "== $$name"; \
@@ -148,6 +152,10 @@ smoke: $(STAMP)  ## evals, training, traces and the bench on a tiny random model
 	done; \
 	echo "== traces"; rm -rf results/traces/smoke; \
 	for step in collect:trace specdecpp:specdecpp jointadaspec:jointadaspec; do \
+	  $(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/$${step%:*}.py recipes/train/smoke/$${step#*:}.yaml; \
+	done; \
+	echo "== judge and gate"; rm -rf results/mined/smoke; \
+	for step in autojudge:autojudge consensus:consensus; do \
 	  $(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/$${step%:*}.py recipes/train/smoke/$${step#*:}.yaml; \
 	done; \
 	echo "== bench"; \

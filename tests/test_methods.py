@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from tests.artifacts import eagle_head, manifest
@@ -9,6 +10,7 @@ from toolkit import artifact, config, methods, policy
 from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
 from toolkit.hub import ModelConfig, Models
+from toolkit.nets import judge
 from toolkit.policy import ORDERS, Bins, Policy, Solution
 from toolkit.proposers import draft_model
 
@@ -31,7 +33,20 @@ def own(tmp_path_factory, models):
         "jointadaspec": learned,
         "cascade_length_then_verif": learned,
         "cascade_verif_then_length": learned,
+        "autojudge": {"proposer": DRAFT, "accept": {"judge": judged(tmp_path_factory.mktemp("judge"), models)}},
     }
+
+
+def judged(directory, models):
+    """A judge that finds about half of all mismatches unimportant -> its path."""
+    width = models.target.model.config.hidden_size
+    weight = torch.randn(width, generator=torch.Generator().manual_seed(0))
+    net = judge.Logistic(torch.zeros(width), torch.ones(width), weight, torch.zeros(()))
+    table = (judge.Recall(0.9, 0.5, 0.0, 0.9, 0.5),)
+    judge.save(judge.Judge(net, "logistic", ("target",), {"target": width}, 0.9, table), directory)
+    binds = {"target": models.identity()}
+    artifact.write(directory, manifest(kind="autojudge", provides=["accept"], base={}, binds=binds))
+    return str(directory)
 
 
 def solved(directory, models):

@@ -33,7 +33,7 @@ _CONFIGS = ("adapter_config.json", "config.json")
 class Manifest:
     """What a person or a program has to know about an artifact before it loads it."""
 
-    kind: str  # the native format of the directory: lora, model, delta, eagle3, specdecpp, jointadaspec
+    kind: str  # the native format: lora, model, delta, eagle3, specdecpp, jointadaspec, autojudge, consensus
     provides: list[str]  # the slots that it fills: target, draft, proposer, length, accept
     method: str  # how it was trained, in words for people
     base: dict[str, Any]  # the weights it is added to: a ModelConfig as a mapping; {} where it is a whole model
@@ -48,7 +48,7 @@ class Manifest:
     created: str  # ISO date and time, UTC
     format: int = FORMAT
     shares: list[str] = field(default_factory=list)  # modules that are not stored: they are the base's, or the target's
-    # A method with it: target, proposer and the slots that it fills, with "." for its own directory; of policies only
+    # A method with it: target, proposer and the slots that it fills, with "." for its own directory. Not of drafts
     composes: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  # path in the directory -> SHA-256, set by `write`
 

@@ -5,6 +5,7 @@ The name `target` means the recipe's target: alone it is the very same Runner, w
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,9 +18,13 @@ from toolkit.engine.runner import Runner
 from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import UserError
 from toolkit.loading import TARGET, DraftFrom, ModelConfig, load, spelled_out
+from toolkit.nets import gate as gates
 from toolkit.nets import heads as acceptance_heads
+from toolkit.nets import judge as judges
 from toolkit.nets.eagle3 import Eagle3
+from toolkit.nets.gate import LearnedGate
 from toolkit.nets.heads import AcceptanceHead, HeadSettings
+from toolkit.nets.judge import Judge
 from toolkit.policy import Policy
 
 __all__ = ["TARGET", "DraftFrom", "ModelConfig", "Models", "check_compatible", "load_hf"]
@@ -90,14 +95,45 @@ class Models:
         manifest = self._learned(name, policy.KIND)
         return policy.read(Path(name).expanduser()), manifest.binds["draft"]["fingerprint"]
 
-    def _learned(self, name: str, kind: str) -> Manifest:
-        """The manifest of what was learned from traces of this target; UserError where it is something else."""
+    def judge(self, name: str) -> tuple[Judge, str | None]:
+        """AutoJudge's classifier in a directory, on the target's device -> it, and its draft's weights.
+
+        None instead of weights: it reads nothing of a draft, so any will do.
+        """
+        directory = Path(name).expanduser()
+        manifest = self._learned(name, judges.KIND, ("target",))
+        judge = judges.read(directory)
+        if judge.reads_draft and "draft" not in manifest.binds:
+            raise UserError(
+                f"{directory / artifact.MANIFEST}: key 'binds' has no draft, and the judge reads "
+                f"{', '.join(judge.features)}. Train it again."
+            )
+        width = self.target.model.config.get_text_config().hidden_size
+        if judge.hidden.get("target", width) != width:
+            raise UserError(
+                f"{directory / judges.CONFIG}: key 'hidden_size.target' is {judge.hidden['target']}, and target "
+                f"'{self.config.name}' has states of {width}. Use the judge with the target that it was trained for."
+            )
+        judge.net.to(self.target.device)
+        return judge, manifest.binds["draft"]["fingerprint"] if judge.reads_draft else None
+
+    def gate(self, name: str) -> tuple[LearnedGate, dict[str, str]]:
+        """The consensus gate in a directory, on the target's device -> it, and the weights of its drafts, d1 and d2."""
+        manifest = self._learned(name, gates.KIND, ("target", "draft", "draft2"))
+        made_for = {"d1": manifest.binds["draft"]["fingerprint"], "d2": manifest.binds["draft2"]["fingerprint"]}
+        return gates.read(Path(name).expanduser()).to(self.target.device), made_for
+
+    def _learned(self, name: str, kind: str, roles: Sequence[str] = ("target", "draft")) -> Manifest:
+        """The manifest of what was learned beside this target; UserError where it is something else.
+
+        roles: what it must be bound to.
+        """
         directory = Path(name).expanduser()
         manifest = artifact.verify(directory)
-        if manifest.kind != kind or not {"target", "draft"} <= manifest.binds.keys():
+        if manifest.kind != kind or not manifest.binds.keys() >= {*roles}:
             raise UserError(
                 f"{directory / artifact.MANIFEST}: key 'kind' is '{manifest.kind}', bound to "
-                f"{', '.join(manifest.binds) or 'nothing'}; expected '{kind}', bound to its target and draft."
+                f"{', '.join(manifest.binds) or 'nothing'}; expected '{kind}', bound to its {' and '.join(roles)}."
             )
         binding.check(directory, manifest.binds["target"], self.identity())
         digest = artifact.digest(directory)

@@ -17,11 +17,12 @@ from toolkit.tasks import steps
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 SAMPLING = Sampling(max_new_tokens=48)
 STYLES = ("cot", "cod")
-LORAS = ("smollm2-cot", "smollm2-cod", "smollm2-cot-distilled")
+LORAS = ("smollm2-cot", "smollm2-cod", "smollm2-cot-distilled", "smollm2-cot-distilled-small")
 HEADS = ("smollm2-eagle3", "smollm2-cot-eagle3")
-LEARNED = (  # from traces
+LEARNED = (  # from what was recorded of others
     *("smollm2-jointadaspec", "smollm2-jointadaspec-t0", "smollm2-cot-jointadaspec", "smollm2-cot-jointadaspec-t0"),
     *("smollm2-specdecpp", "smollm2-cot-specdecpp"),
+    *("smollm2-cot-autojudge", "smollm2-cot-consensus", "smollm2-cot-consensus-d1"),
 )
 TRACKED = (*LORAS, *HEADS, *LEARNED)
 TOGETHER = 60e6  # bytes

@@ -9,7 +9,9 @@ from tests.recipes.shipped import (
     ACCEPTANCE_HEADS,
     COLLECTED,
     DISTILLED,
+    GATES,
     HEADS,
+    JUDGES,
     LARGE,
     LORA,
     PIPELINES,
@@ -57,7 +59,8 @@ def test_the_first_line_runs_this_very_file(path):
         assert words[0] == "python"
         OTHERS[program(path)](path)
     else:
-        assert path in LORA + PIPELINES + COLLECTED + HEADS + DISTILLED + ACCEPTANCE_HEADS + POLICIES
+        learned = ACCEPTANCE_HEADS + POLICIES + JUDGES + GATES
+        assert path in LORA + PIPELINES + COLLECTED + HEADS + DISTILLED + learned
         assert words[:3] == ["accelerate", "launch", "--config_file"]
         assert launched(path).is_file()
 

@@ -46,9 +46,14 @@ def _data(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> str:
     found = manifest.training
-    loss, tau = found.get("best_eval_loss"), found.get("best", {}).get("tau")
-    best = [f"best held-out {name} {value:.4f}" for name, value in (("loss", loss), ("tau", tau)) if value is not None]
-    return ", ".join([f"{found.get('steps', '?')} steps", *best])
+    named = {
+        "best held-out loss": found.get("best_eval_loss"),
+        "best held-out tau": found.get("best", {}).get("tau"),
+        "crossed AUC": found.get("auc", {}).get("crossed", {}).get("value"),
+        "held-out accuracy": found.get("val_accuracy"),
+    }
+    steps = [f"{found['steps']} steps"] if "steps" in found else []
+    return ", ".join([*steps, *(f"{name} {value:.4f}" for name, value in named.items() if value is not None)]) or "?"
 
 
 def _measured(manifest: Manifest) -> str:

@@ -30,7 +30,7 @@ _METRICS = {  # key in a manifest's metrics -> its name
     "tokens_per_s": "tokens a second",
     "seconds_per_correct": "seconds a correct answer",
 }
-_TAGS = {"draft": "draft-model", "proposer": "eagle3"}
+_TAGS = {"draft": "draft-model"}
 _LANGUAGE = re.compile(r"[a-z]{2,3}|code|multilingual")
 _REQUIRED = (("task", "type"), ("dataset", "type"), ("dataset", "name"))
 
@@ -52,7 +52,7 @@ def card_data(manifest: Manifest, name: str) -> ModelCardData:
         license=licence if known else "other" if licence else "unknown",
         license_name=re.sub(r"[^a-z0-9.-]+", "-", licence) if licence and not known else None,
         pipeline_tag=PIPELINE,
-        tags=[*tags, *(["lora"] if manifest.kind == "lora" else []), TAG],
+        tags=[*tags, *([manifest.kind] if manifest.kind in ("lora", "eagle3") else []), TAG],
         datasets=sorted({DATASETS[task] for task in _trained_on(manifest) if task in DATASETS}) or None,
         model_name=name if results else None,
         eval_results=results or None,

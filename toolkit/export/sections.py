@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from toolkit.artifact import Manifest
+from toolkit.export import judged
 from toolkit.export.figures import number, percent
 from toolkit.export.metadata import base_name, base_repository
 from toolkit.export.tables import QUALITY, SPEED, Row, grid, plain, table
@@ -16,7 +17,10 @@ from toolkit.export.tables import QUALITY, SPEED, Row, grid, plain, table
 NOTHING = "Nothing measured yet."
 _POINTS = 8  # of the loss curve
 _HELD_OUT = ("step", "tau", "accepted of proposed", "by position")
-_SETTINGS = ("student", "head", "vocabulary", "loss", "unroll", "on_policy", "lora", "train")  # parts of a recipe
+_SETTINGS = (
+    *("student", "head", "vocabulary", "loss", "unroll", "on_policy", "lora", "train"),
+    "judge",
+)  # parts of a recipe
 _SHORT = 12  # characters of a SHA-256
 _COUNTS = {
     "rows": "rows",
@@ -31,6 +35,12 @@ _KINDS = {
     "model": "a full model in Hugging Face format",
     "specdecpp": "an acceptance head (SpecDec++)",
     "jointadaspec": "tables of when to stop drafting and how leniently to verify (JointAdaSpec)",
+    "autojudge": "a classifier of which mismatches matter (AutoJudge)",
+    "consensus": "a gate between two drafts and their target (Consensus AutoJudge)",
+}
+_FINGERPRINTS = {  # what they are of, where it is not token ids
+    **dict.fromkeys(("specdecpp", "jointadaspec"), "of the traces"),
+    "autojudge": "of the mined rows",
 }
 _SOFTWARE = ("python", "torch", "transformers")  # in a manifest's hardware, and told apart from it in the card
 
@@ -43,10 +53,10 @@ def summary(manifest: Manifest) -> str:
         link = f"[{repository}](https://huggingface.co/{repository})" if repository else f"`{base}`"
         lines.append(f"- Base model: {link}")
     if manifest.composes:
-        lines.append(
-            f"- Decides for: {bound(manifest.binds['target'])} with the draft {bound(manifest.binds['draft'])}, and "
-            "for no other pair"
-        )
+        others = [bound(identity) for role, identity in manifest.binds.items() if role != "target"]
+        drafts = "".join(f"{' and' if i else ' with'} the draft {one}" for i, one in enumerate(others))
+        together = ("target", "pair", "trio")[len(others)]
+        lines.append(f"- Decides for: {bound(manifest.binds['target'])}{drafts}, and for no other {together}")
     elif "target" not in manifest.provides and "target" in manifest.binds:
         lines.append(f"- Drafts for: {bound(manifest.binds['target'])}, and for no other model")
     licence = manifest.licence or "unknown; see the base model"
@@ -104,7 +114,7 @@ def data(manifest: Manifest) -> str:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in found["dropped"].items())
         lines.append(f"- dropped: {dropped or 'none'}")
     if "fingerprint" in found:
-        whose = "of the traces" if manifest.composes else "of all token ids"
+        whose = _FINGERPRINTS.get(manifest.kind, "of all token ids")
         lines.append(f"- fingerprint {whose} (SHA-256): `{found['fingerprint']}`")
     return "\n".join(lines) or "Not recorded."
 
@@ -119,6 +129,7 @@ def training(manifest: Manifest) -> str:
         if isinstance(value, str | int | float) and value != ""  # a machine without a GPU has ""
     ]
     parts = [grid(["", "value"], rows)] if rows else []
+    parts += judged.quality(found)
     if curve := found.get("eval_loss"):
         points = [[str(step), f"{loss:.4f}"] for step, loss in _thinned(curve)]
         parts.append("Held-out loss:\n\n" + grid(["step", "loss"], points))
@@ -152,14 +163,7 @@ def limits(manifest: Manifest) -> str:
     """What must be known before it is used."""
     lines = []
     if manifest.composes:
-        lossy = " Where it says how leniently to verify, they change, unless its kappa allows no lenience."
-        lines.append(
-            "How long a window is changes how fast the target writes, never what it writes."
-            + (lossy if "accept" in manifest.provides else "")
-        )
-        lines.append(
-            "It was learned at one temperature, on the costs of one machine; elsewhere other lengths are best."
-        )
+        lines += _deciding(manifest)
     elif "target" not in manifest.provides:
         lines.append(
             "As a draft under a lossless acceptance rule it changes how fast the target writes, never what it writes; "
@@ -184,6 +188,18 @@ def limits(manifest: Manifest) -> str:
     lines.append("Speeds hold for the hardware, batch and engine they were measured on.")
     lines.append("The limits, biases and licence terms of the base model remain.")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _deciding(manifest: Manifest) -> list[str]:
+    """Of what is a part of a method: what it changes, and where it was learned."""
+    if "length" not in manifest.provides:
+        return judged.limits(manifest)
+    lossy = " Where it says how leniently to verify, they change, unless its kappa allows no lenience."
+    return [
+        "How long a window is changes how fast the target writes, never what it writes."
+        + (lossy if "accept" in manifest.provides else ""),
+        "It was learned at one temperature, on the costs of one machine; elsewhere other lengths are best.",
+    ]
 
 
 def versions(manifest: Manifest) -> str:

@@ -8,6 +8,7 @@ from toolkit.config import program
 
 _AS = "train.epochs=1 out=checkpoints/mine"
 _FROM = "traces=[results/traces/mine] out=checkpoints/mine"
+_MINED = "mined=[results/mined/mine] out=checkpoints/mine"
 
 
 def lora(argv: list[str]) -> int:
@@ -86,3 +87,28 @@ def _jointadaspec(path: str, overrides: list[str]) -> None:
     from toolkit.training import jointadaspec, recipe
 
     jointadaspec.run(jointadaspec.load(path, overrides), recipe.command(path, overrides, "train/jointadaspec.py"))
+
+
+def autojudge(argv: list[str]) -> int:
+    """`train/autojudge.py RECIPE [key=value ...]`."""
+    return program("train/autojudge.py", "Mine which mismatches matter, and learn it.", argv, _autojudge, _MINED)
+
+
+def _autojudge(path: str, overrides: list[str]) -> None:
+    from toolkit.training import autojudge as training
+    from toolkit.training import recipe
+
+    training.run(training.load(path, overrides), recipe.command(path, overrides, "train/autojudge.py"))
+
+
+def consensus(argv: list[str]) -> int:
+    """`train/consensus.py RECIPE [key=value ...]`."""
+    example = "features=d1_only out=checkpoints/mine"
+    return program("train/consensus.py", "Train a gate between two drafts and their target.", argv, _consensus, example)
+
+
+def _consensus(path: str, overrides: list[str]) -> None:
+    from toolkit.training import consensus as training
+    from toolkit.training import recipe
+
+    training.run(training.load(path, overrides), recipe.command(path, overrides, "train/consensus.py"))
