@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _load_and_run(path: str, overrides: list[str]) -> int:
     recipe = recipes.with_artifacts(recipes.load(path, overrides), path)
-    chosen = [method for method in recipes.contenders(recipe, path) if method.length["type"] == KIND]
+    chosen = [method for method, _ in recipes.contenders(recipe, path).values() if method.length["type"] == KIND]
     if not chosen:
         raise UserError(f"{path}: key 'methods': none has a length of type {KIND}, of which visits are counted.")
     module, options = config.piece("tasks", recipe.task, f"{path}: task")
