@@ -1,13 +1,16 @@
 """Visits of a JointAdaSpec policy while decoding, counted against the rounds and questions that there were."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from tests.test_joint_pieces import BINS, GREEDY, REQUESTS, SAMPLED, decoder, table
+from tests.test_methods import DRAFT, solved
 from toolkit.evaluation import visits
 from toolkit.evaluation.visits import KNOWN, Counted
+from toolkit.hub import ModelConfig, Models
 
 
 @pytest.mark.parametrize("sampling", [SAMPLED, GREEDY], ids=["sampled", "greedy"])
@@ -41,6 +44,24 @@ def test_counting_changes_no_token():
     counted.length = Counted(counted.length)
     texts = [[one.tokens for one in decoding.generate(REQUESTS, SAMPLED)] for decoding in (own, counted)]
     assert texts[0] == texts[1]
+
+
+def test_a_recipe(tmp_path):
+    """Of the whole program: the policy drafts two tokens in every state, and no state of it has a record."""
+    models = Models(ModelConfig("tiny-random:llama", device="cpu"))
+    (tmp_path / "policy").mkdir()
+    table = {"type": "jointadaspec", "policy": solved(tmp_path / "policy", models)}
+    method = {"name": "own", "proposer": {"type": "draft_model"} | DRAFT, "length": table, "accept": table}
+    read = {"target": "tiny-random:llama", "task": {"type": "steps", "limit": 3}, "methods": [method, "ngram"]}
+    recipe = tmp_path / "recipe.yaml"
+    read |= {"sampling": {"max_new_tokens": 8}, "speed": {"prompts": 2}, "out": str(tmp_path / "new" / "out")}
+    recipe.write_text(json.dumps(read))
+    assert visits.main([str(recipe)]) == 0
+    found = json.loads((tmp_path / "new" / "out" / "visits.json").read_text())
+    assert (found["prompts"], found["known_from"]) == (2, KNOWN)
+    (own,) = found["methods"]
+    assert (own["method"], own["policy"], own["known"]) == ("own", str(tmp_path / "policy"), 0)
+    assert own["states"] == 2 * 2 * 3 and own["visits"] >= 2
 
 
 def test_a_recipe_without_such_a_policy(capsys):

@@ -80,6 +80,7 @@ def _load_and_run(path: str, overrides: list[str]) -> int:
     )
     found = [visits(method, models, prompts, sampling) for method in chosen]
     out = Path(recipe.out or f"results/{Path(path).stem}") / "visits.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_json(
         out, {"recipe": path, "prompts": len(prompts), "known_from": KNOWN, "methods": [asdict(one) for one in found]}
     )
