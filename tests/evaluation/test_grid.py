@@ -1,5 +1,7 @@
 """A method's grid: which methods it stands for, under which names, who is beside whom, and what is no grid."""
 
+from collections import Counter
+
 import pytest
 
 from toolkit import methods
@@ -135,3 +137,14 @@ def test_speed_methods_names_methods_or_grids(chosen, says):
         contenders(node, chosen=right)
     with pytest.raises(UserError, match=r"r\.yaml: key 'speed\.methods' " + says):
         contenders(node, chosen=chosen)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "cells"),
+    [("sweep_steps", {"rejection": 3, "autojudge": 18, "topk": 18}), ("consensus_steps", {"consensus_learned": 2})],
+)
+def test_shipped_grids_are_written_out(recipe, cells):
+    """Every cell is a method whose pieces take their options, though no model is loaded."""
+    path = f"recipes/eval/{recipe}.yaml"
+    found = recipes.contenders(recipes.load(path, []), path)
+    assert Counter(cell.grid for _, cell in found.values() if cell.grid) == cells

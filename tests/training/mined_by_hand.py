@@ -30,6 +30,7 @@ class ByHand:
             return [], answer
         gold = Problem(asked.problem.id, asked.problem.question, alpha)
         found: list[Label] = []
+        whole = self.ended(answer)
         drafted, place = self.choices(asked.tokens, answer), 0
         while place < len(answer):
             if drafted[place] == answer[place]:
@@ -39,12 +40,17 @@ class ByHand:
             if drafted[place] not in self.eos:
                 swapped += self.text([*asked.tokens, *swapped], self.limit - len(swapped))
             same = asked.task.score(gold, decoded(self.target.tokenizer, swapped)).correct
+            same = same and not (whole and not self.ended(swapped))
             found.append((place, answer[place], drafted[place], not same))
             if same:
                 answer = swapped
                 drafted = self.choices(asked.tokens, answer)
             place += 1
         return found, answer
+
+    def ended(self, answer: Sequence[int]) -> bool:
+        """A number in half an answer is no answer, where there was a whole one before."""
+        return bool(self.eos.intersection(answer[-1:]))
 
     def text(self, prefix: Sequence[int], room: int) -> list[int]:
         """What the target goes on with, greedily."""

@@ -197,9 +197,22 @@ def test_noise_teaches_nothing():
     prompt = np.array([int(one.partition("/")[2]) for one in table["prompt"].to_pylist()])
     data, _ = judge.examples(table, ["target"])
     by_prompt = Examples(data.features, np.random.default_rng(5).random(40)[prompt] < 0.5, data.prompt)
-    scores = judge_report.crossed(by_prompt, [{"C": 1e-2}], 5, 0.25, 0)
-    found = judge_report.interval(by_prompt, scores["chosen"], 0)
+    scores = judge_report.crossed(by_prompt, [{"C": 1e-2}], {"C": 1e-2}, 5, 0.25, 0)
+    found = judge_report.interval(by_prompt, scores.chosen, 0, fold=scores.fold)
     assert found["low"] < 0.5 < found["high"], "a prompt was judged by who knew it"
+
+
+def test_classifiers_of_two_scales_are_not_compared():
+    """Two folds that tell apart equally well, one with logits in a hair's breadth of another mean: the AUC of each."""
+    random = np.random.default_rng(3)
+    important = random.random(4000) < 0.2
+    score = random.normal(size=4000) + 1.3 * important
+    fold = np.arange(4000) % 2
+    squeezed = np.where(fold == 0, -1.4 + 1e-3 * score, score - 2)
+    each = [judge_fit.auc(score[fold == one], important[fold == one]) for one in (0, 1)]
+    assert min(each) < judge_fit.auc(squeezed, important, fold=fold) < max(each)
+    assert judge_fit.auc(squeezed, important) < min(each) - 0.02
+    assert judge_fit.auc(score, important, fold=np.zeros(4000, int)) == judge_fit.auc(score, important)
 
 
 def test_the_same_seed_the_same_judge(learned):
@@ -223,6 +236,7 @@ def test_boosting_learns_too(monkeypatch):
         ("judge.features=[]", "judge.features"),
         ("judge.features=[target,target]", "judge.features"),
         ("judge.features=[state]", "judge.features"),
+        ("judge.features=[target,draft]", "mine.hidden"),
         ("judge.C=[0]", "judge.C"),
         ("judge.recall=0.33", "judge.recall"),
         ("judge.valid=0", "judge.valid"),

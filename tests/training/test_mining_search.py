@@ -106,6 +106,17 @@ def test_the_tests_meet_what_can_happen(by_hand):
     assert any(not found for pair in PAIRS for found, _ in by_hand(*pair).values())
 
 
+def test_a_text_that_now_runs_into_the_limit_is_no_answer(by_hand):
+    """Without this some labels would be others, so the comparisons above would notice."""
+
+    class Lax(ByHand):
+        def ended(self, answer):
+            return True
+
+    lax = {pair: Lax(*runners(*pair), LIMIT) for pair in PAIRS}
+    assert any(hand.labels(one) != by_hand(*pair)[one.key] for pair, hand in lax.items() for one in ASKED)
+
+
 @pytest.mark.parametrize(("family", "kind"), PAIRS)
 def test_what_is_kept_of_a_token_is_of_its_own_text(family, kind):
     """States of the swapped token behind the answer so far, laws of the row before it: of a forward over that text."""

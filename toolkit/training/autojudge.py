@@ -43,11 +43,20 @@ def load(path: Path | str, overrides: list[str]) -> AutoJudgeRecipe:
             ("target", recipe.target, recipe.target or not mines, "the model whose answers are mined"),
             ("data.tasks", recipe.data.tasks, recipe.data.tasks or not mines, "one training task or more"),
             *([] if recipe.judge is None else judge.rules(recipe.judge)),
+            *(_kept(recipe.mine, recipe.judge) if mines and recipe.judge else []),
         ],
     )
     if mines:
         mining.check(recipe.mine, path)
     return dataclasses.replace(recipe, out=recipe.out or f"checkpoints/{Path(path).stem}")
+
+
+def _kept(mine: MineConfig, settings: JudgeConfig) -> list[config.Rule]:
+    """What the judge reads has to be kept while mining, which may take hours."""
+    lacking = [name for name in mining.STATES if name in settings.features and name not in mine.hidden]
+    return [
+        ("mine.hidden", mine.hidden, not lacking, f"{', '.join(lacking)} among them, as judge.features asks for it")
+    ]
 
 
 def run(recipe: AutoJudgeRecipe, command: dict[str, Any]) -> Path | None:

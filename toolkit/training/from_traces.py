@@ -166,8 +166,8 @@ def _pair(pair: Pair, where: Path) -> Models | str:
             if bound[key] != found[key]:
                 raise UserError(
                     f"{where}: key 'binds.{role}.{key}' is {_shown(bound[key])}, and '{bound['name']}' as it is here "
-                    f"has {_shown(found[key])}: not what was recorded, so what was learned cannot be tried with it. Put "
-                    "the recorded one there, or record again."
+                    f"has {_shown(found[key])}: not what was recorded, so what was learned cannot be tried with it. "
+                    "Put the recorded one there, or record again."
                 )
     return models
 

@@ -20,8 +20,10 @@ from toolkit.files import finite, write_json
 from toolkit.nets.judge import COLUMNS, FEATURES, NETS, Judge
 from toolkit.training import judge_fit, judge_report
 from toolkit.training.judge_fit import Examples, Fitted, Option
+from toolkit.training.judge_report import Crossed
 
 RESULTS = Path("results/autojudge")
+FEW = 200  # mismatches of the rarer kind below which a user is told that they are few
 
 
 @dataclass
@@ -88,13 +90,13 @@ class Trial:
     valid: Examples
     fitted: Fitted
     score: np.ndarray  # logits of `valid`
-    crossed: dict[str, np.ndarray]  # logits of `data`; see judge_report.crossed
+    crossed: Crossed  # of `data`
 
     def aucs(self, seed: int) -> dict[str, dict[str, float]]:
         """On the held-out prompts, and crossed on all."""
         return {
             "held_out": judge_report.interval(self.valid, self.score, seed),
-            "crossed": judge_report.interval(self.data, self.crossed["chosen"], seed),
+            "crossed": judge_report.interval(self.data, self.crossed.chosen, seed, fold=self.crossed.fold),
         }
 
 
@@ -103,7 +105,8 @@ def trial(data: Examples, tried: Sequence[Option], settings: JudgeConfig) -> Tri
     judge_fit.both_kinds(valid, "held out")
     fitted = judge_fit.fit(train, valid, tried, settings.seed)
     score = judge_fit.logits(fitted.net, valid.features)
-    crossed = judge_report.crossed(data, tried, settings.folds, settings.valid, settings.seed)
+    own = fitted.options[fitted.best]
+    crossed = judge_report.crossed(data, tried, own, settings.folds, settings.valid, settings.seed)
     return Trial(data, train, valid, fitted, score, crossed)
 
 
@@ -111,10 +114,15 @@ def learn(table: pa.Table, settings: JudgeConfig) -> tuple[Judge, dict[str, Any]
     """Mined rows -> the judge, the report, and curves for its picture."""
     known, seed = [name for name in FEATURES if name in settings.features], settings.seed
     data, hidden = examples(table, known)
+    rarer = int(min(data.important.sum(), (~data.important).sum()))
+    if rarer < FEW:
+        sources.say(
+            f"only {rarer} mismatches are of the rarer kind; from {FEW} on a judge can be told from chance: mine more"
+        )
     found = trial(data, judge_fit.options(settings.type, settings.C), settings)
     # The control: what the two laws alone say
     bare = trial(examples(table, ["distribution"])[0], judge_fit.options("logistic", settings.C), settings)
-    fitted, valid = found.fitted, found.valid
+    fitted, valid, crossed = found.fitted, found.valid, found.crossed
     recalls = judge_report.table(found.score, valid.important)
     chosen = next(row for row in recalls if row.recall == settings.recall)
     report = {
@@ -129,23 +137,24 @@ def learn(table: pa.Table, settings: JudgeConfig) -> tuple[Judge, dict[str, Any]
         "controls": {
             "chance": 0.5,
             "distribution": bare.aucs(seed),
-            "less_distribution": judge_report.interval(data, found.crossed["chosen"], seed, bare.crossed["chosen"]),
+            # The same prompts are in the same folds
+            "less_distribution": judge_report.interval(data, crossed.chosen, seed, bare.crossed.chosen, crossed.fold),
             "option_by_lot": {
                 "held_out": float(np.mean(fitted.aucs)),  # its expectation
-                "crossed": judge_report.interval(data, found.crossed["lot"], seed),
+                "crossed": judge_report.interval(data, crossed.lot, seed, fold=crossed.fold),
             },
         },
         "table": [dataclasses.asdict(row) for row in recalls],
-        "crossed_recall": _recall(data, found.crossed["chosen"], chosen.logit),
-        "thresholds": judge_report.thresholds(found.crossed["chosen"], data.important),
+        "crossed_recall": _recall(data, crossed.own, chosen.logit),
+        "thresholds": judge_report.thresholds(crossed.own, data.important),
         "calibration": {
             "held_out": judge_report.calibration(found.score, valid.important),
-            "crossed": judge_report.calibration(found.crossed["chosen"], data.important),
+            "crossed": judge_report.calibration(crossed.own, data.important),
         },
     }
     curves = {
-        " + ".join(known): (found.crossed["chosen"], data.important),
-        "distribution alone": (bare.crossed["chosen"], bare.data.important),
+        " + ".join(known): (crossed.own, data.important),
+        "distribution alone": (bare.crossed.own, bare.data.important),
     }
     judge = Judge(fitted.net, settings.type, tuple(known), hidden, settings.recall, tuple(recalls))
     return judge, finite(report), curves

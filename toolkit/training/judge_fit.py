@@ -91,15 +91,25 @@ def logits(net: Logistic | Boosted, features: np.ndarray) -> np.ndarray:
     return torch.cat([net(part) for part in torch.from_numpy(features).split(_ROWS)]).numpy()
 
 
-def auc(score: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """How often an important token has the higher score; ties count half. NaN where a class is missing."""
-    _, place = np.unique(score, return_inverse=True)
+def auc(
+    score: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None, fold: np.ndarray | None = None
+) -> float:
+    """How often an important token has the higher score; ties count half. NaN where a class is missing.
+
+    fold: [n] which classifier judged each. Only those of one fold are compared: logits of two are on two scales.
+    """
     weight = np.ones(len(label)) if weight is None else weight
-    positive = np.bincount(place, weight * label)
-    negative = np.bincount(place, weight * ~label)
-    pairs = positive.sum() * negative.sum()
-    below = negative.cumsum() - negative / 2
-    return float((positive * below).sum() / pairs) if pairs else float("nan")
+    fold = np.zeros(len(label), int) if fold is None else fold
+    found = [_wins(score[part], label[part], weight[part]) for part in (fold == one for one in np.unique(fold))]
+    wins, pairs = map(sum, zip(*found, strict=True))
+    return float(wins / pairs) if pairs else float("nan")
+
+
+def _wins(score: np.ndarray, label: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """-> pairs in which the important one has the higher score, and all pairs of both kinds."""
+    _, place = np.unique(score, return_inverse=True)
+    positive, negative = np.bincount(place, weight * label), np.bincount(place, weight * ~label)
+    return (positive * (negative.cumsum() - negative / 2)).sum(), positive.sum() * negative.sum()
 
 
 def _logistic(data: Examples, c: float) -> Logistic:

@@ -2,11 +2,14 @@
 
 Two readings. `held_out` is of the artifact itself, on the prompts that chose its C and its threshold: a little too
 good, and few. `crossed` is of the recipe: every prompt is judged by a classifier that was fitted, and whose C was
-chosen, without it. Controls go through the same: the distribution features alone, and a C drawn by lot.
+chosen, without it; an AUC compares those whom the same classifier judged, and what is read off logits themselves
+(thresholds, calibration) has the artifact's own C. Controls go through the same: the distribution features alone, and a
+C drawn by lot.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +26,45 @@ _RESAMPLES = 1000
 _BINS = 10
 
 
-def crossed(data: Examples, tried: Sequence[Option], folds: int, valid: float, seed: int) -> dict[str, np.ndarray]:
-    """-> logits [n] by classifiers that know nothing of the prompt: `chosen`, and `lot` with an option drawn by lot."""
+@dataclass(frozen=True)
+class Crossed:
+    """Logits [n] by classifiers that know nothing of the prompt; those of one fold are by the same ones."""
+
+    fold: np.ndarray  # [n]
+    chosen: np.ndarray  # the option chosen in each fold anew
+    lot: np.ndarray  # drawn by lot
+    own: np.ndarray  # the artifact's: on one scale, as it is the same in all folds
+
+
+def crossed(data: Examples, tried: Sequence[Option], own: Option, folds: int, valid: float, seed: int) -> Crossed:
     random = np.random.default_rng(seed)
     prompts = random.permutation(np.unique(data.prompt))
-    found = {"chosen": np.zeros(len(data), np.float32), "lot": np.zeros(len(data), np.float32)}
+    found = Crossed(np.zeros(len(data), int), *(np.zeros(len(data), np.float32) for _ in range(3)))
     for number, part in enumerate(np.array_split(prompts, min(folds, len(prompts)))):
         out = np.isin(data.prompt, part)
         fitted = fit(*split(data.of(~out), valid, seed + number), tried, seed)
-        nets = {"chosen": fitted.net, "lot": fitted.nets[random.integers(len(tried))]}
-        for name, net in nets.items():
-            found[name][out] = logits(net, data.features[out])
+        nets = fitted.net, fitted.nets[random.integers(len(tried))], fitted.nets[tried.index(own)]
+        found.fold[out] = number
+        for scores, net in zip((found.chosen, found.lot, found.own), nets, strict=True):
+            scores[out] = logits(net, data.features[out])
     return found
 
 
-def interval(data: Examples, score: np.ndarray, seed: int, other: np.ndarray | None = None) -> dict[str, float]:
-    """AUC (less that of another score), with the 95% bootstrap interval over prompts."""
+def interval(
+    data: Examples,
+    score: np.ndarray,
+    seed: int,
+    other: np.ndarray | None = None,
+    fold: np.ndarray | None = None,
+) -> dict[str, float]:
+    """AUC (less that of another score), with the 95% bootstrap interval over prompts. fold: see `judge_fit.auc`."""
     _, place = np.unique(data.prompt, return_inverse=True)
     count = place.max() + 1
     random = np.random.default_rng(seed)
 
     def of(weight: np.ndarray | None) -> float:
-        mine = auc(score, data.important, weight)
-        return mine if other is None else mine - auc(other, data.important, weight)
+        mine = auc(score, data.important, weight, fold)
+        return mine if other is None else mine - auc(other, data.important, weight, fold)
 
     drawn = [
         of(np.bincount(random.integers(count, size=count), minlength=count)[place].astype(np.float64))

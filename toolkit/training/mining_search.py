@@ -3,8 +3,9 @@
 For one prompt (Garipov et al. 2025, arXiv 2504.20039, algorithm 1): y is the target's greedy answer, alpha what the
 task reads from it. At the first place t where the draft, teacher-forced on y, would have said something else, the
 draft's token is swapped in and the target goes on from there. If the new text has the same answer, the token is
-unimportant and the new text is y; else it is important and y stays. Then comes the next such place behind t. Only the
-search of one prompt is a sequence, so each row of a running batch is the current continuation of one prompt.
+unimportant and the new text is y; else, or where the text now runs into the limit, it is important and y stays. Then
+comes the next such place behind t. Only the search of one prompt is a sequence, so each row of a running batch is the
+current continuation of one prompt.
 """
 
 import dataclasses
@@ -55,6 +56,7 @@ class Search:
     begun: float  # clock
     first: list[int] | None = None  # the target's own answer
     alpha: str | None = None
+    ended: bool = False  # whether the first answer came to an end before the limit
     answer: list[int] = field(default_factory=list)  # y
     left: deque[Mismatch] = field(default_factory=deque)  # in order; the first is being tried
     decided: list[Mismatch] = field(default_factory=list)
@@ -68,11 +70,11 @@ class Search:
         """Whether the task calls the text's answer the same as alpha."""
         return bool(self.asked.task.score(dataclasses.replace(self.asked.problem, answer=self.alpha), text).correct)
 
-    def judge(self, tokens: list[int], decode: Callable[[list[int]], str]) -> int | None:
+    def judge(self, generation: Generation, decode: Callable[[list[int]], str]) -> int | None:
         """What came of the place that was tried -> where the answer has changed, if it has."""
-        tried = self.left.popleft()
+        tried, tokens = self.left.popleft(), generation.tokens
         candidate = [*self.answer[: tried.position], *tokens]
-        tried.important = not self.agrees(decode(candidate))
+        tried.important = _ended(generation) < self.ended or not self.agrees(decode(candidate))
         self.decided.append(tried)
         self.decoded += len(tokens)
         if tried.important:
@@ -128,10 +130,10 @@ class Miner:
         changed = []  # search, the first place of its answer where the draft may say something new
         for search, generation in zip(searches, ended, strict=True):
             if search.first is None:
-                self._open(search, generation.tokens)
+                self._open(search, generation)
                 place = None if search.alpha is None else 0
             else:
-                place = search.judge(generation.tokens, self._decode)
+                place = search.judge(generation, self._decode)
             if place is not None:
                 changed.append((search, place))
         self._compare(changed)
@@ -162,9 +164,9 @@ class Miner:
         self._live[asked.number] = Search(asked, row, time.perf_counter())
         return Request(asked.number, asked.tokens)
 
-    def _open(self, search: Search, tokens: list[int]) -> None:
-        text = self._decode(tokens)
-        search.first, search.answer = tokens, tokens
+    def _open(self, search: Search, generation: Generation) -> None:
+        search.first, search.answer, search.ended = generation.tokens, generation.tokens, _ended(generation)
+        text = self._decode(generation.tokens)
         search.alpha = search.asked.task.score(search.asked.problem, text).extracted
 
     def _compare(self, changed: Sequence[tuple[Search, int]]) -> None:
@@ -216,6 +218,11 @@ class Miner:
 def decoded(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
     """The whole answer at once, so that its text is the same however it was put together."""
     return tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _ended(generation: Generation) -> bool:
+    """Did it come to an end before the limit? A number in half an answer is no answer, as in evaluation."""
+    return generation.finish != "length"
 
 
 def _tried(searches: Sequence[Search]) -> list[tuple[Search, Mismatch]]:
