@@ -4,8 +4,8 @@ Token by token the gate takes D1's choice, escalates to D2's, or falls back on t
 window ends there, at an EOS, at the limit of tokens, or after `max_window` of them, which changes no token. Both drafts
 go on from every token that was chosen; their caches keep the text, and no prefix is read again. A gate on D1's law
 alone runs D2 only where it escalates, and a method that never escalates by such a gate has no D2 at all. Without
-escalation the target is asked where D2's token would have been taken. Goes with acceptance `gated`; under `rejection` it
-drafts losslessly.
+escalation the target is asked where D2's token would have been taken. Goes with acceptance `gated`; under `rejection`
+it drafts losslessly.
 """
 
 import hashlib
