@@ -6,11 +6,9 @@ ids. A row's `streak` and `since` count tokens since the last one that the targe
 both drafts named (d1_only: of D1's own, as nobody knows what D2 would have named), and all.
 """
 
-import json
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 
 from toolkit.errors import UserError
 from toolkit.files import write_atomic, write_json
+from toolkit.nets import _config
 
 CONFIG = "config.json"
 WEIGHTS = "gate.safetensors"
@@ -182,7 +181,7 @@ def save(gate: LearnedGate, directory: Path) -> None:
 def read(directory: Path) -> LearnedGate:
     """The gate, on the CPU. UserError names the first fault."""
     path = directory / CONFIG
-    config = _parsed(path)
+    config = _config.read(path, KIND, "a gate, as train/consensus.py writes it")
     settings = GateSettings(**{field.name: config.get(field.name) for field in fields(GateSettings)})
     threshold = settings.fallback_threshold
     rules = [
@@ -202,18 +201,6 @@ def read(directory: Path) -> LearnedGate:
     gate = LearnedGate(settings)
     gate.load_state_dict(_tensors(directory / WEIGHTS, gate.state_dict()))
     return gate
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not readable as JSON ({error}). Expected a gate's directory, as train/consensus.py writes it."
-        ) from None
-    if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise UserError(f"{path}: key 'kind' is not '{KIND}'; expected the directory of a gate.")
-    return config
 
 
 def _tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ States are brought to zero mean and unit variance, as the training data had them
 by a hundred and more, which the first block would have to unlearn.
 """
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch.nn import functional
 
 from toolkit.errors import UserError
 from toolkit.files import write_atomic, write_json
+from toolkit.nets import _config
 
 CONFIG = "config.json"
 WEIGHTS = "head.safetensors"
@@ -77,7 +77,7 @@ def save(head: AcceptanceHead, directory: Path, settings: HeadSettings) -> None:
 def read(directory: Path) -> tuple[AcceptanceHead, HeadSettings]:
     """The head (float32, on the CPU, in eval mode) and what it was made for. UserError names the first fault."""
     path = directory / CONFIG
-    config = _parsed(path)
+    config = _config.read(path, KIND, "an acceptance head, as train/specdecpp.py writes it")
     width, blocks = _number(path, config, "hidden_size", int), _number(path, config, "blocks", int)
     settings = HeadSettings(**{key.name: _number(path, config, key.name, key.type) for key in fields(HeadSettings)})
     rules = [
@@ -91,19 +91,6 @@ def read(directory: Path) -> tuple[AcceptanceHead, HeadSettings]:
         if not right:
             raise UserError(f"{path}: key '{key}' is {value}; expected {expected}. Train the head again.")
     return _filled(width, blocks, directory / WEIGHTS), settings
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not readable as JSON ({error}). Expected the directory of an acceptance head, as "
-            "train/specdecpp.py writes it."
-        ) from None
-    if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise UserError(f"{path}: key 'kind' is not '{KIND}'; expected the directory of an acceptance head.")
-    return config
 
 
 def _number(path: Path, config: dict[str, Any], key: str, kind: type) -> Any:

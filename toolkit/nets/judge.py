@@ -9,7 +9,6 @@ compared, never probabilities, as a float32 sigmoid is 1 long before its argumen
 important.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from toolkit.errors import UserError
 from toolkit.files import write_atomic, write_json
+from toolkit.nets import _config
 
 CONFIG, WEIGHTS = "config.json", "judge.safetensors"
 KIND = "autojudge"
@@ -173,7 +173,7 @@ def save(judge: Judge, directory: Path) -> None:
 def read(directory: Path) -> Judge:
     """The judge, on the CPU. UserError names the first fault."""
     path = directory / CONFIG
-    config = _parsed(path)
+    config = _config.read(path, KIND, "a judge, as train/autojudge.py writes it")
     features, hidden = config.get("features"), config.get("hidden_size")
     rules = [
         ("type", config.get("type") in NETS, f"one of {', '.join(NETS)}"),
@@ -203,16 +203,6 @@ def read(directory: Path) -> Judge:
 
 def _width(features: Sequence[str], hidden: dict[str, int]) -> int:
     return sum(hidden.values()) + len(COLUMNS) * ("distribution" in features)
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}). Expected a judge of train/autojudge.py.") from None
-    if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise UserError(f"{path}: key 'kind' is not '{KIND}'; expected the directory of a judge.")
-    return config
 
 
 def _table(path: Path, rows: Any) -> tuple[Recall, ...]:
