@@ -136,7 +136,7 @@ class SpecDecoder:
             verifying = clock.lap("verify")
             if self.trace is not None:
                 self.trace.round(batch, draft, verdict, target, drafting, verifying)
-            _count(rows, verdict)
+            _count(rows, verdict, emitted)
             gaps = _gaps(target) if self.record_gaps else None
             if self.record_divergence:
                 _add_divergence(rows, draft, verdict, self.accept.divergence(batch, draft, target))
@@ -300,15 +300,19 @@ class Emitted:
     proposed: int
     accepted: int
     asked: bool  # has the target said a token?
+    counted: list[int]  # the verdict's notes, in their order
 
 
 def _emitted(draft: Draft, verdict: Verdict) -> list[Emitted]:
-    counts = torch.stack([draft.valid.sum(1), verdict.accepted, verdict.next], dim=1)  # [B, 3]
+    """One read for all that the host has to know of a round."""
+    notes = list(verdict.notes.values())
+    counts = torch.stack([draft.valid.sum(1), verdict.accepted, verdict.next, *notes], dim=1)  # [B, 3 + counters]
     table = torch.cat([counts, draft.tokens], dim=1).tolist()
     rows = []
-    for proposed, accepted, following, *window in table:
+    for proposed, accepted, following, *rest in table:
+        counted, window = rest[: len(notes)], rest[len(notes) :]
         tail = [] if following < 0 else [following]
-        rows.append(Emitted(window[:accepted] + tail, proposed, accepted, following >= 0))
+        rows.append(Emitted(window[:accepted] + tail, proposed, accepted, following >= 0, counted))
     return rows
 
 
@@ -325,13 +329,10 @@ def _add_divergence(rows: Sequence[Row], draft: Draft, verdict: Verdict, diverge
         row.generation.divergence = (row.generation.divergence or 0.0) + added
 
 
-def _count(rows: Sequence[Row], verdict: Verdict) -> None:
-    if not verdict.notes:
-        return
-    table = torch.stack(list(verdict.notes.values()), dim=1).tolist()  # [B, counters]
-    for row, added in zip(rows, table, strict=True):
+def _count(rows: Sequence[Row], verdict: Verdict, emitted: Sequence[Emitted]) -> None:
+    for row, added in zip(rows, emitted, strict=True):
         counters = row.generation.counters
-        for name, count in zip(verdict.notes, added, strict=True):
+        for name, count in zip(verdict.notes, added.counted, strict=True):
             counters[name] = counters.get(name, 0) + count
 
 
