@@ -11,6 +11,7 @@ from toolkit.acceptance import jointadaspec as joint_acceptance
 from toolkit.acceptance.rejection import Rejection
 from toolkit.engine import loop
 from toolkit.engine.cache import SlotCache
+from toolkit.engine.emitted import Emitted
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.rng import Purpose, Rng
 from toolkit.engine.runner import Runner
@@ -197,9 +198,9 @@ class Remembering(Fixed):
 class DeafToEos(SpecDecoder):
     """Only the last token of a round can end a generation."""
 
-    def _advance(self, row: loop.Row, emitted: loop.Emitted, *rest: object) -> bool:
-        self._left = len(emitted.tokens)
-        return super()._advance(row, emitted, *rest)
+    def _advance(self, row: loop.Row, given: Emitted, *rest: object) -> bool:
+        self._left = len(given.tokens)
+        return super()._advance(row, given, *rest)
 
     def _finish(self, row: loop.Row, token: int, room: int) -> str | None:
         self._left -= 1

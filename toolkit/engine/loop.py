@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from toolkit.engine import fits, refill
+from toolkit.engine import emitted, fits, refill
 from toolkit.engine.cache import SlotCache
+from toolkit.engine.emitted import Emitted
 from toolkit.engine.look import Look
 from toolkit.engine.rng import Rng, request_keys
 from toolkit.engine.runner import Runner
@@ -24,7 +25,6 @@ from toolkit.engine.trace import TraceSink
 from toolkit.engine.types import (
     AcceptanceRule,
     Batch,
-    Draft,
     Feed,
     FinishReason,
     Generation,
@@ -35,7 +35,6 @@ from toolkit.engine.types import (
     Sampling,
     TargetView,
     Times,
-    Verdict,
 )
 from toolkit.errors import UserError
 
@@ -132,20 +131,21 @@ class SpecDecoder:
             drafting = clock.lap("draft")
             target = Look(self.target, cache, batch, draft, read, self._hidden)
             verdict = self.accept.verify(batch, draft, target)
-            emitted = _emitted(draft, verdict)  # waits for the device
+            given = emitted.read(draft, verdict)  # waits for the device
             verifying = clock.lap("verify")
             if self.trace is not None:
                 self.trace.round(batch, draft, verdict, target, drafting, verifying)
-            _count(rows, verdict, emitted)
-            gaps = _gaps(target) if self.record_gaps else None
+            generations = [row.generation for row in rows]
+            emitted.count(generations, given)
+            gaps = emitted.gaps(target) if self.record_gaps else None
             if self.record_divergence:
-                _add_divergence(rows, draft, verdict, self.accept.divergence(batch, draft, target))
+                emitted.add_divergence(generations, draft, verdict, self.accept.divergence(batch, draft, target))
             ended = [
-                self._advance(row, emitted[b], batch, b, None if gaps is None else gaps[b], on_token)
+                self._advance(row, given[b], batch, b, None if gaps is None else gaps[b], on_token)
                 for b, row in enumerate(rows)
             ]
             target = target.over()
-            self._commit(batch, emitted)
+            self._commit(batch, given)
             if target.logits is not None:
                 read = batch.lengths - 1
             self.proposer.commit(batch, draft, verdict, target)
@@ -244,12 +244,12 @@ class SpecDecoder:
         return [rows[b] for b in begun]
 
     def _advance(
-        self, row: Row, emitted: "Emitted", batch: Batch, b: int, gaps: list[float] | None, on_token: OnToken | None
+        self, row: Row, given: Emitted, batch: Batch, b: int, gaps: list[float] | None, on_token: OnToken | None
     ) -> bool:
         """Commit one row's new tokens on the host, in order -> whether the request ended."""
         generation, finish = row.generation, None
         kept = 0
-        for token in emitted.tokens:
+        for token in given.tokens:
             kept += 1
             generation.tokens.append(token)
             shown = "" if row.text is None else row.text.push(token)
@@ -263,9 +263,9 @@ class SpecDecoder:
         if gaps is not None:
             generation.gaps += gaps[:kept]
         # Candidates behind the end of the text count neither as proposed nor as accepted.
-        proposed = emitted.proposed if kept == len(emitted.tokens) else min(emitted.proposed, kept)
-        generation.windows.append((proposed, min(emitted.accepted, kept)))
-        generation.rounds += emitted.asked
+        proposed = given.proposed if kept == len(given.tokens) else min(given.proposed, kept)
+        generation.windows.append((proposed, min(given.accepted, kept)))
+        generation.rounds += given.asked
         if finish:
             generation.finish = finish
             generation.text = "" if row.text is None else row.text.text
@@ -278,62 +278,18 @@ class SpecDecoder:
             return "stop"
         return "length" if room == 0 else None
 
-    def _commit(self, batch: Batch, emitted: list["Emitted"]) -> None:
+    def _commit(self, batch: Batch, given: list[Emitted]) -> None:
         """Write the new tokens behind each row's text, on the host and on the device, and advance."""
-        width = max(len(row.tokens) for row in emitted)
+        width = max(len(row.tokens) for row in given)
         block = np.zeros((len(batch), width), dtype=np.int64)
-        for b, row in enumerate(emitted):
+        for b, row in enumerate(given):
             block[b, : len(row.tokens)] = row.tokens
         slots = batch.lengths[:, None] + np.arange(width)  # what lies beyond a row's own tokens is garbage there
         np.put_along_axis(batch.text, slots, block, axis=1)
         batch.tokens.scatter_(1, torch.from_numpy(slots).to(batch.device), torch.from_numpy(block).to(batch.device))
-        counts = np.array([len(row.tokens) for row in emitted])
+        counts = np.array([len(row.tokens) for row in given])
         batch.lengths = batch.lengths + counts
         batch.room = batch.room - counts
-
-
-@dataclass
-class Emitted:
-    """A row's verdict, read back to the host."""
-
-    tokens: list[int]  # the accepted prefix, and the next token if there is one
-    proposed: int
-    accepted: int
-    asked: bool  # has the target said a token?
-    counted: list[int]  # the verdict's notes, in their order
-
-
-def _emitted(draft: Draft, verdict: Verdict) -> list[Emitted]:
-    """One read for all that the host has to know of a round."""
-    notes = list(verdict.notes.values())
-    counts = torch.stack([draft.valid.sum(1), verdict.accepted, verdict.next, *notes], dim=1)  # [B, 3 + counters]
-    table = torch.cat([counts, draft.tokens], dim=1).tolist()
-    rows = []
-    for proposed, accepted, following, *rest in table:
-        counted, window = rest[: len(notes)], rest[len(notes) :]
-        tail = [] if following < 0 else [following]
-        rows.append(Emitted(window[:accepted] + tail, proposed, accepted, following >= 0, counted))
-    return rows
-
-
-def _gaps(target: TargetView) -> list[list[float]]:
-    best = target.logits.float().topk(2, dim=-1).values  # [B, 1+N, 2]
-    return (best[..., 0] - best[..., 1]).tolist()
-
-
-def _add_divergence(rows: Sequence[Row], draft: Draft, verdict: Verdict, divergence: torch.Tensor) -> None:
-    """Of the places up to and including the first rejection: behind it nothing is emitted."""
-    places = torch.arange(draft.tokens.shape[1], device=divergence.device)
-    seen = draft.valid & (places <= verdict.accepted[:, None])
-    for row, added in zip(rows, (divergence * seen).sum(1).tolist(), strict=True):
-        row.generation.divergence = (row.generation.divergence or 0.0) + added
-
-
-def _count(rows: Sequence[Row], verdict: Verdict, emitted: Sequence[Emitted]) -> None:
-    for row, added in zip(rows, emitted, strict=True):
-        counters = row.generation.counters
-        for name, count in zip(verdict.notes, added.counted, strict=True):
-            counters[name] = counters.get(name, 0) + count
 
 
 def _compaction(ended: list[bool]) -> torch.Tensor:
