@@ -13,7 +13,7 @@ from tests.decode.models import EOS, TARGETS, VOCAB, Family, draft_recipe, model
 from toolkit.acceptance.gated import Gated
 from toolkit.acceptance.rejection import Rejection
 from toolkit.engine.loop import SpecDecoder
-from toolkit.engine.types import AcceptanceRule, Generation, Request, Sampling, Wants
+from toolkit.engine.types import AcceptanceRule, Generation, Request, Sampling
 from toolkit.errors import UserError
 from toolkit.lengths.fixed import Fixed
 from toolkit.nets.gate import D1, D2, FEATURES, TARGET, Gate, GateSettings, LearnedGate, RuleGate
@@ -266,28 +266,32 @@ def test_rows_that_lag_by_more_than_others_have(monkeypatch: pytest.MonkeyPatch)
     assert max(d2.widths) > 4
 
 
-class Rounds:
-    """A trace sink that keeps whose each drafted token was."""
-
-    wants = Wants()
-
-    def __init__(self) -> None:
-        self.kept: dict[int, list[int]] = {}
-
-    def round(self, batch, draft, verdict, target, drafting, verifying) -> None:
-        for b, request in enumerate(batch.requests.tolist()):
-            row = self.kept.setdefault(request, [])
-            if draft.tokens.shape[1]:
-                row += draft.notes["source"][b][draft.valid[b]].tolist()
-            row += [TARGET] if draft.asks[b] else []
+LETTERS = {D1: "1", D2: "2", TARGET: "t"}
 
 
+@pytest.mark.parametrize("most", [2, 64])
 @pytest.mark.parametrize("name", GATES)
-def test_tokens_say_whose_they_are(name: str) -> None:
-    one, sink = trio("qwen3"), Rounds()
-    decoder(one, proposer(one, gate_of(name)), trace=sink).generate(REQUESTS, SAMPLING)
-    for request in REQUESTS:
-        assert sink.kept[request.id] == reference(one, name, request.prompt).source
+def test_tokens_say_whose_they_are(name: str, most: int) -> None:
+    """As the text has it, and as the counters do: the target's own are those that it was asked for."""
+    one = trio("qwen3")
+    for request, found in zip(
+        REQUESTS, decoder(one, proposer(one, gate_of(name), most)).generate(REQUESTS, SAMPLING), strict=True
+    ):
+        assert found.sources == "".join(LETTERS[choice] for choice in reference(one, name, request.prompt).source)
+        counted = [found.counters[f"gate_{whose}"] for whose in ("d1", "d2", "fallback")]
+        assert [found.sources.count(letter) for letter in "12t"] == counted
+
+
+def test_sources_end_with_the_text() -> None:
+    """The target's word behind a draft's EOS is in neither."""
+    one = trio("qwen3")
+    made = decoder(one, proposer(one, gate_of("ensemble")), Rejection(), length=4)
+    made._eos = frozenset({2})
+    found = made.generate(REQUESTS, SAMPLING)
+    assert all(len(generation.sources) == len(generation.tokens) for generation in found)
+    assert any(generation.finish == "eos" and generation.sources[-1] != "t" for generation in found)
+    plain = SpecDecoder(model(one.target).runner, DraftModel(model(one.d1).runner), Fixed(4), Rejection())
+    assert all(generation.sources == "" for generation in plain.generate(REQUESTS[:2], SAMPLING))
 
 
 @pytest.mark.parametrize("most", [2, 64])

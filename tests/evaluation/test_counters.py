@@ -37,10 +37,13 @@ def test_failed_rows_are_not_counted():
 
 
 def test_a_row_has_what_its_generation_counted():
-    generation = Generation(0, 0, 3, tokens=[1, 2, 3], windows=[(2, 2), (1, 0)], rounds=1, counters=dict(GATED))
+    generation = Generation(
+        0, 0, 3, tokens=[1, 2, 3], windows=[(2, 2), (1, 0)], rounds=1, counters=dict(GATED), sources="12t"
+    )
     made = row("gated")
     measure._count(made, generation)
     assert (made.rounds, made.drafts, made.accepted, made.counters) == (1, 2, 2, GATED)
+    assert parse(encode(made)).sources == "12t"
 
 
 def test_tables_are_of_who_counted():

@@ -69,6 +69,14 @@ def test_rows_of_another_schema_are_refused(path):
         RecordFile(path)
 
 
+def test_rows_that_are_older_than_a_field_are_read(path):
+    older = {key: value for key, value in json.loads(encode(ROWS[0])).items() if key != "sources"}
+    assert parse(json.dumps(older).encode()) == ROWS[0]
+    del older["batch_key"]
+    with pytest.raises(ValueError, match="keys differ in .'batch_key'."):
+        parse(json.dumps(older).encode())
+
+
 def test_keep_leaves_one_row_an_item(path):
     records = RecordFile(path)
     records.append([*ROWS, ROWS[0]])

@@ -34,22 +34,22 @@ class Gated:
         return False
 
     def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict:
-        if draft.asks is None:
+        gate = draft.gate
+        if gate is None:
             raise UserError(
                 "acceptance gated: takes every token, so its proposer must say where the target is to be asked, and "
                 "this one does not. Use proposer 'consensus', or acceptance 'rejection' with this one."
             )
         drafted = draft.valid.sum(1)
         following, changed = torch.full_like(drafted, -1), torch.zeros_like(drafted)
-        if draft.asks.any():
+        if gate.asks.any():
             best = target.logits.argmax(-1)  # [B, 1+N]
-            following = torch.where(draft.asks, best.gather(1, drafted[:, None]).squeeze(1), following)
+            following = torch.where(gate.asks, best.gather(1, drafted[:, None]).squeeze(1), following)
             changed = (draft.valid & (draft.tokens != best[:, :-1])).sum(1)
-        asked = draft.asks.long()
-        source = draft.notes.get("source", draft.tokens)  # a window of no tokens has no notes
+        asked = gate.asks.long()
         notes = {
-            "gate_d1": (draft.valid & (source == D1)).sum(1),
-            "gate_d2": (draft.valid & (source == D2)).sum(1),
+            "gate_d1": (draft.valid & (gate.source == D1)).sum(1),
+            "gate_d2": (draft.valid & (gate.source == D2)).sum(1),
             "gate_fallback": asked,
             "gate_seen": drafted * asked,
             "gate_changed": changed * asked,

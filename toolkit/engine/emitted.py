@@ -18,18 +18,22 @@ class Emitted:
     accepted: int
     asked: bool  # has the target said a token?
     counted: dict[str, int]  # the verdict's notes
+    sources: str  # as in `Generation.sources`
 
 
 def read(draft: Draft, verdict: Verdict) -> list[Emitted]:
     """One read for all that the host has to know of a round: here it waits for the device."""
     notes = verdict.notes
     counts = torch.stack([draft.valid.sum(1), verdict.accepted, verdict.next, *notes.values()], dim=1)  # [B, 3 + notes]
+    columns = [counts, draft.tokens] if draft.gate is None else [counts, draft.tokens, draft.gate.source]
+    behind = len(notes) + draft.tokens.shape[1]
     rows = []
-    for proposed, accepted, following, *rest in torch.cat([counts, draft.tokens], dim=1).tolist():
-        counted, window = rest[: len(notes)], rest[len(notes) :]
-        tail = [] if following < 0 else [following]
-        tokens = window[:accepted] + tail
-        rows.append(Emitted(tokens, proposed, accepted, bool(tail), dict(zip(notes, counted, strict=True))))
+    for proposed, accepted, following, *rest in torch.cat(columns, dim=1).tolist():
+        asked = following >= 0
+        tokens = rest[len(notes) : behind][:accepted] + [following] * asked
+        counted = dict(zip(notes, rest, strict=False))
+        sources = "" if draft.gate is None else "".join("12"[one] for one in rest[behind:][:accepted]) + "t" * asked
+        rows.append(Emitted(tokens, proposed, accepted, asked, counted, sources))
     return rows
 
 

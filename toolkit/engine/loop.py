@@ -260,6 +260,7 @@ class SpecDecoder:
                 on_token(generation.id, token, shown)
             if finish:
                 break
+        generation.sources += given.sources[:kept]
         if gaps is not None:
             generation.gaps += gaps[:kept]
         # Candidates behind the end of the text count neither as proposed nor as accepted.

@@ -104,6 +104,7 @@ class Generation:
     gaps: list[float] = field(default_factory=list)  # top-2 target logit gap a token; only with record_gaps
     divergence: float | None = None  # sum of D over the verified places; only with record_divergence
     counters: dict[str, int] = field(default_factory=dict)  # what its acceptance rule counted, summed over the rounds
+    sources: str = ""  # a letter a token: 1 or 2, the draft whose choice a gate took, or t, the target; "": no gate
     lossless: bool = True
 
 
@@ -140,6 +141,14 @@ class Step:
 
 
 @dataclass
+class Gating:
+    """Of a window that a gate put together of two drafts' tokens (proposers/consensus)."""
+
+    source: Tensor  # [B, N] int64: whose each candidate is, 0 the first draft's, 1 the second's
+    asks: Tensor  # [B] bool: windows that end where the target is to be asked
+
+
+@dataclass
 class Draft:
     """A window of candidates a row (a chain: candidate i follows candidate i-1, candidate 0 the pending token)."""
 
@@ -150,7 +159,7 @@ class Draft:
     notes: Notes = field(default_factory=dict)  # [B, N, ...] by name, from the length policy
     steps: tuple[Step, ...] = ()  # the N steps that the candidates were drawn from; none of a prompt lookup
     vocabulary: Vocabulary | None = None  # of the steps' logits; None: the target's
-    asks: Tensor | None = None  # [B] bool: windows that end where the target is to be asked; None: not said (consensus)
+    gate: Gating | None = None  # None: no gate chose the candidates
 
     @staticmethod
     def empty(batch: Batch) -> "Draft":

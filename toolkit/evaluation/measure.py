@@ -148,7 +148,7 @@ def _count(row: Record, generation: Generation) -> None:
     row.text, row.tokens, row.n_tokens = generation.text, generation.tokens, len(generation.tokens)
     row.prompt_tokens, row.finish = generation.prompt_tokens, generation.finish
     row.divergence = generation.divergence
-    row.rounds, row.counters = generation.rounds, generation.counters
+    row.rounds, row.counters, row.sources = generation.rounds, generation.counters, generation.sources
     row.drafts = sum(proposed > 0 for proposed, _ in windows)
     row.proposed = sum(proposed for proposed, _ in windows)
     row.accepted = sum(accepted for _, accepted in windows)

@@ -64,6 +64,7 @@ class Record:
     finish: str | None = None
     divergence: float | None = None  # sum of D over verified places; of lossy methods, in the quality set
     counters: dict[str, int] = field(default_factory=dict)  # what the acceptance rule counted, by name
+    sources: str = ""  # a letter a token: 1 or 2, the draft whose choice a gate took, or t, the target; "": no gate
     rounds: int = 0
     drafts: int = 0
     proposed: int = 0
@@ -89,6 +90,7 @@ class Record:
 
 
 _FIELDS = {f.name for f in fields(Record)}
+_LATER = {"sources"}  # rows of this schema version may be older than these
 
 
 def parse(line: bytes) -> Record:
@@ -101,8 +103,8 @@ def parse(line: bytes) -> Record:
             f"records of schema version {data['schema_version']}, this program writes {SCHEMA_VERSION}: "
             "use another out=DIR, or the version of draftsmith that wrote them"
         )
-    if set(data) != _FIELDS:
-        raise ValueError(f"not a record: keys differ in {sorted(set(data) ^ _FIELDS)[:5]}")
+    if differing := set(data) - _FIELDS | _FIELDS - _LATER - set(data):
+        raise ValueError(f"not a record: keys differ in {sorted(differing)[:5]}")
     return Record(**data)
 
 

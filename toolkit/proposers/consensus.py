@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from toolkit.engine.cache import block
-from toolkit.engine.types import Batch, Draft, LengthPolicy, TargetView, Verdict, Wants
+from toolkit.engine.types import Batch, Draft, Gating, LengthPolicy, TargetView, Verdict, Wants
 from toolkit.errors import UserError
 from toolkit.hub import ModelConfig, Models
 from toolkit.nets import gate as gates
@@ -108,9 +108,9 @@ class Consensus:
         onehot = torch.ones_like(live)
         if not tokens:
             nothing = Draft.empty(batch)
-            return Draft(nothing.tokens, nothing.valid, onehot, asks=asks)
-        notes = {"source": torch.stack(source, 1)}
-        return Draft(torch.stack(tokens, 1), torch.stack(valid, 1), onehot, notes=notes, asks=asks)
+            return Draft(nothing.tokens, nothing.valid, onehot, gate=Gating(nothing.tokens, asks))
+        gate = Gating(torch.stack(source, 1), asks)
+        return Draft(torch.stack(tokens, 1), torch.stack(valid, 1), onehot, gate=gate)
 
     def commit(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
         accepted = verdict.accepted.cpu().numpy()
