@@ -106,7 +106,8 @@ def decode(
     block: int = 64,
 ) -> Reference:
     """alone: the gate looks at D1 only. most: tokens a window."""
-    done = Reference(counters=dict.fromkeys(("gate_d1", "gate_d2", "gate_fallback", "gate_seen", "gate_changed"), 0))
+    names = ("d1", "d2", "fallback", "seen", "changed", "d1_calls", "d2_calls")
+    done = Reference(counters={f"gate_{name}": 0 for name in names})
     streak = since = window = changed = 0
     while len(done.tokens) < limit and EOS not in done.tokens:
         text = (*prompt, *done.tokens)
@@ -117,6 +118,8 @@ def decode(
         if choice == D2 and not escalation:
             choice = TARGET
         done.source.append(choice)
+        done.counters["gate_d1_calls"] += 1
+        done.counters["gate_d2_calls"] += not alone or choice == D2
         if choice == TARGET:
             done.tokens.append(int(p.argmax()))
             done.windows.append((window, window))

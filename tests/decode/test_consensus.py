@@ -219,6 +219,7 @@ def test_every_model_reads_every_token_once(name: str, most: int, monkeypatch: p
         assert target.widths == np.diff([began, *wanted.calls]).tolist()
         steps = len(wanted.tokens)  # at each of them D1 is asked about the next one
         assert d1.widths == [1] * steps
+        assert [generation.counters[f"gate_{name}_calls"] for name in ("d1", "d2")] == [steps, len(d2.widths)]
         if name == "d1_only":  # D2 only where it is escalated to
             at = [began + 1 + place for place, choice in enumerate(wanted.source) if choice == D2]
             assert d2.widths == np.diff([began, *at]).tolist()

@@ -5,7 +5,8 @@ call and gives its own choice of the next. A window that ended otherwise calls n
 would have said in place of the tokens it takes in is counted, and never used.
 
 Counters: gate_d1, gate_d2 (tokens of each draft), gate_fallback (calls of the target, each a token of its own),
-gate_seen (drafted tokens in windows that ended in a call) and gate_changed (those that it would have chosen otherwise).
+gate_seen (drafted tokens in windows that ended in a call) and gate_changed (those that it would have chosen otherwise),
+gate_d1_calls and gate_d2_calls (forwards of each draft).
 """
 
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Gated:
             "gate_fallback": asked,
             "gate_seen": drafted * asked,
             "gate_changed": changed * asked,
+            "gate_d1_calls": gate.calls[:, 0],
+            "gate_d2_calls": gate.calls[:, 1],
         }
         return Verdict(drafted, following, notes)
 

@@ -146,6 +146,7 @@ class Gating:
 
     source: Tensor  # [B, N] int64: whose each candidate is, 0 the first draft's, 1 the second's
     asks: Tensor  # [B] bool: windows that end where the target is to be asked
+    calls: Tensor  # [B, 2] int64: forwards of either draft that the row's choices took
 
 
 @dataclass

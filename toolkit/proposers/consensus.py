@@ -85,11 +85,14 @@ class Consensus:
         pending = torch.from_numpy(batch.lengths - 1).to(batch.device)
         live = torch.ones_like(room, dtype=torch.bool)
         asks = torch.zeros_like(live)
+        calls = torch.zeros(len(batch), 2, dtype=torch.int64, device=batch.device)
         tokens: list[Tensor] = []  # of [B]
         valid: list[Tensor] = []
         source: list[Tensor] = []
         for depth in range(min(length.limit, self.max_window, int(batch.room.max()))):
             choice, token, agreed = self._choose(batch, depth, live)
+            second = live if self.gate.features == "ensemble" else live & (choice == D2)
+            calls = calls + torch.stack([live, second], 1)
             asks = asks | (live & (choice == TARGET))
             live = live & (choice != TARGET)
             further = live & ~torch.isin(token, batch.eos) & (room > depth + 1)
@@ -108,8 +111,8 @@ class Consensus:
         onehot = torch.ones_like(live)
         if not tokens:
             nothing = Draft.empty(batch)
-            return Draft(nothing.tokens, nothing.valid, onehot, gate=Gating(nothing.tokens, asks))
-        gate = Gating(torch.stack(source, 1), asks)
+            return Draft(nothing.tokens, nothing.valid, onehot, gate=Gating(nothing.tokens, asks, calls))
+        gate = Gating(torch.stack(source, 1), asks, calls)
         return Draft(torch.stack(tokens, 1), torch.stack(valid, 1), onehot, gate=gate)
 
     def commit(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
