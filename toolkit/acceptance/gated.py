@@ -2,7 +2,9 @@
 
 The target is called where the gate asked for it (proposers/consensus): one forward takes in all tokens since its last
 call and gives its own choice of the next. A window that ended otherwise calls nobody and adds nothing. What the target
-would have said in place of the tokens it takes in is counted, and never used.
+would have said in place of that window's tokens is counted, and never used. Tokens of windows that ended otherwise are
+not counted so: those at the end of a text the target never reads, and those before a full window's end (`max_window`)
+it reads in a later forward, of which a rule is shown the rows of its own window.
 
 Counters: gate_d1, gate_d2 (tokens of each draft), gate_fallback (calls of the target, each a token of its own),
 gate_seen (drafted tokens in windows that ended in a call) and gate_changed (those that it would have chosen otherwise),
