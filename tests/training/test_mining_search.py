@@ -148,6 +148,19 @@ def test_states_nobody_asked_for_are_not_kept():
     assert all(one.laws for s in done.values() for one in s.decided)
 
 
+def test_no_law_waits():
+    """Of a prompt's mismatches only the one that is tried has its draft's law: a vocabulary is large."""
+    miner = Miner(*runners("llama", "near"), limit=LIMIT, batch=8, window=4, states=(), done=lambda _: None)
+    laws = []
+
+    def observe(*_):
+        laws.extend(one.law for search in miner._live.values() for one in list(search.left)[1:])
+
+    miner._decoder.length.observe = observe
+    miner.run(ASKED)
+    assert len(laws) > 100 and all(law is None for law in laws)
+
+
 class Counting(Runner):
     """Counts what it is given to read."""
 

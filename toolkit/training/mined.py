@@ -48,8 +48,7 @@ _OF_PROMPTS = {
     "answer": pa.string(),
     "mismatches": pa.int32(),
     "important": pa.int32(),
-    "continuations": pa.int32(),
-    "decoded": pa.int32(),  # tokens of all continuations
+    "decoded": pa.int32(),  # tokens of all continuations, one a mismatch
     "seconds": pa.float32(),  # from beginning to end, beside the other prompts of its batch
 }
 

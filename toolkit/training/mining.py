@@ -175,7 +175,6 @@ class _Writer:
             "answer": last,
             "mismatches": len(search.decided),
             "important": sum(one.important for one in search.decided),
-            "continuations": len(search.decided),
             "decoded": search.decoded,
             "seconds": search.seconds,
         }

@@ -40,8 +40,8 @@ class Mismatch:
     position: int  # in the answer
     target_token: int
     draft_token: int
-    law: Tensor | None  # [D] the draft's raw logits; None once `laws` are made of it
     important: bool = False
+    law: Tensor | None = None  # [D] the draft's raw logits: from when it is to be tried until `laws` are made of them
     laws: dict[str, float] = field(default_factory=dict)
     target_hidden: np.ndarray | None = None  # [H] float16, of the draft's token in the target's place
     draft_hidden: np.ndarray | None = None
@@ -137,8 +137,7 @@ class Miner:
             if place is not None:
                 changed.append((search, place))
         self._compare(changed)
-        if self._draft_states:
-            self._read_states([search for search in searches if search.left])
+        self._read([search for search in searches if search.left])
         return [self._next(search) for search in searches]
 
     def round(
@@ -185,17 +184,24 @@ class Miner:
             choices = self._reader.choices(logits)
             own = np.array(search.answer[place:])
             for at in np.flatnonzero(choices != own).tolist():
-                law = logits[at].clone()
-                search.left.append(Mismatch(place + at, int(own[at]), int(choices[at]), law))
+                search.left.append(Mismatch(place + at, int(own[at]), int(choices[at])))
 
-    def _read_states(self, searches: Sequence[Search]) -> None:
-        """The draft's state of the token that is to be swapped in."""
+    def _read(self, searches: Sequence[Search]) -> None:
+        """The draft's law where the next token is to be swapped in, and its state of that token.
+
+        Read again, place by place: the laws of all places of all answers would fill the memory.
+        """
         if not searches:
             return
-        texts = [search.text([*search.answer[: one.position], one.draft_token]) for search, one in _tried(searches)]
-        states = self._reader.states([search.row for search in searches], texts).half().cpu().numpy()
-        for (_, one), state in zip(_tried(searches), states, strict=True):
-            one.draft_hidden = state
+        rows, tried = [search.row for search in searches], [search.left[0] for search in searches]
+        texts = [search.text(search.answer[: one.position]) for search, one in zip(searches, tried, strict=True)]
+        for one, law in zip(tried, self._reader.laws(rows, texts, [len(text) - 1 for text in texts]), strict=True):
+            one.law = law[0].clone()
+        if self._draft_states:
+            texts = [np.append(text, one.draft_token) for text, one in zip(texts, tried, strict=True)]
+            states = self._reader.states(rows, texts).half().cpu().numpy()
+            for one, state in zip(tried, states, strict=True):
+                one.draft_hidden = state
 
     def _next(self, search: Search) -> Request | None:
         """What goes on in a search's row: its next swap, or another prompt."""
@@ -223,7 +229,3 @@ def decoded(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
 def _ended(generation: Generation) -> bool:
     """Did it come to an end before the limit? A number in half an answer is no answer, as in evaluation."""
     return generation.finish != "length"
-
-
-def _tried(searches: Sequence[Search]) -> list[tuple[Search, Mismatch]]:
-    return [(search, search.left[0]) for search in searches]
