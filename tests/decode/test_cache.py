@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.decode.caches import DraftSpy, TargetSpy, Worst, ragged
+from tests.decode.compose import Case
 from tests.decode.models import VOCAB, Recipe, build
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.runner import Runner
@@ -62,6 +63,17 @@ def test_logits_equal_a_fresh_prefill(name: str, length: str) -> None:
         assert worst.compared > 200
         assert worst.logits < TOLERANCE
         assert worst.hidden < TOLERANCE
+
+
+@pytest.mark.parametrize("proposer", ["draft_model", "eagle3"])
+def test_a_batch_that_has_ended_leaves_nothing(proposer: str) -> None:
+    """A decoder waits for its next batch, and many may wait at a time: none holds its caches meanwhile."""
+    case = Case("llama", proposer, "near" if proposer == "draft_model" else None)
+    decoder = case.decoder()
+    for _ in range(2):
+        texts = [generation.tokens for generation in decoder.generate(requests(), case.sampling)]
+        assert texts == [generation.tokens for generation in case.decoder().generate(requests(), case.sampling)]
+        assert not decoder.proposer.cache._keys and not decoder.proposer.cache._values
 
 
 def test_prompt_lookup_too() -> None:

@@ -82,7 +82,13 @@ class SlotCache(Cache):
         return live[:, :, : self._fill]
 
     def keep(self, rows: Tensor) -> None:
-        """Compact: new row i is old row rows[i] ([B'] int64, host). Only rows that move are copied."""
+        """Compact: new row i is old row rows[i] ([B'] int64, host). Only rows that move are copied.
+
+        Where none is left the buffers go: a decoder that waits for its next batch holds no memory.
+        """
+        if not len(rows):
+            self._keys, self._values, self._masks = {}, {}, {}
+            return
         moved = rows != torch.arange(len(rows))
         if not moved.any():
             return
