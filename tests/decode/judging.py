@@ -72,21 +72,22 @@ def states(recipe: Recipe, texts: np.ndarray) -> np.ndarray:
     return exact.states(model(recipe).plain, texts).double().numpy()
 
 
+def distribution(logits_p: np.ndarray, logits_q: np.ndarray) -> np.ndarray:
+    """Raw logits [n, V] of both models -> [n, V, 5] what a judge is told of either law, for every token."""
+    logp, logq = log_softmax(logits_p, -1), log_softmax(logits_q, -1)
+    p, q = np.exp(logp), np.exp(logq)
+    numbers = {"entropy_p": entr(p), "entropy_q": entr(q), "kl": q * (logq - logp)}
+    columns = {name: np.broadcast_to(each.sum(-1, keepdims=True), p.shape) for name, each in numbers.items()}
+    columns |= {"log_p": logp, "log_q": logq}
+    return np.stack([columns[name] for name in COLUMNS], -1)
+
+
 def _parts(target: Recipe, draft: Recipe, before: Prompt, token: int) -> dict[str, np.ndarray]:
     text = np.array([(*before, token)])
-    logp, logq = (log_softmax(_logits(recipe, before)) for recipe in (target, draft))
-    p, q = np.exp(logp), np.exp(logq)
-    laws = {
-        "log_p": logp[token],
-        "log_q": logq[token],
-        "entropy_p": entr(p).sum(),
-        "entropy_q": entr(q).sum(),
-        "kl": (q * (logq - logp)).sum(),
-    }
     return {
         "target": states(target, text),
         "draft": states(draft, text),
-        "distribution": np.array([[laws[name] for name in COLUMNS]]),
+        "distribution": distribution(*(_logits(recipe, before)[None] for recipe in (target, draft)))[:, token],
     }
 
 

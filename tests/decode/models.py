@@ -40,6 +40,7 @@ class Recipe:
     noise: float = 0.0  # relative, added to every weight: a near relative of the model of the same seed
     noise_seed: int = 0
     tokens: tuple[int, ...] = ()  # all that it can say, where it has a vocabulary of its own
+    sliding: int | None = None  # tokens that a Mistral's layers look back on
 
 
 TARGETS = {
@@ -47,6 +48,9 @@ TARGETS = {
     "qwen3": Recipe("qwen3", seed=137),
     "gpt2": Recipe("gpt2", seed=69732, layers=2, head=1.0, attention=2.0, query_key=6.0, positions=0.25),
 }
+
+
+SLIDING = Recipe("mistral", seed=3, layers=2, sliding=4)  # texts here are longer
 
 
 def build(recipe: Recipe, **options: object) -> PreTrainedModel:
@@ -73,6 +77,8 @@ def _shape(recipe: Recipe) -> dict[str, object]:
                 "activation_function": "gelu_pytorch_tanh"  # GPT-2's own, in one operation instead of eight
             }
         )
+    if recipe.sliding:
+        common["sliding_window"] = recipe.sliding
     return common | {
         "hidden_size": recipe.hidden,
         "intermediate_size": 2 * recipe.hidden,

@@ -10,7 +10,7 @@ from tests.decode import checks, exact, judging, rounds
 from tests.decode.caches import ragged
 from tests.decode.compose import Case
 from tests.decode.draws import draw
-from tests.decode.models import ALIVE, TARGETS, VOCAB, Family, model
+from tests.decode.models import ALIVE, EOS, TARGETS, VOCAB, Family, model
 from tests.decode.stats import DRAWS, judge
 from tests.decode.test_identity import strangers
 from toolkit.acceptance.rejection import Rejection
@@ -83,18 +83,20 @@ def test_greedy_by_brute_force(family: Family, kind: str, features: tuple[str, .
     assert total["judge_accepted"] > 0 and total["judge_rejected"] > 0
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        Case("llama", kind="far", window=2),
-        Case("qwen3", kind="far", window=3, warp="t0.7"),
-        Case("gpt2", kind="near", window=2),
-    ],
-    ids=lambda case: case.name,
-)
-def test_the_law(case: Case) -> None:
+LAWS = [
+    (Case("llama", kind="far", window=2), ("target",)),
+    (Case("qwen3", kind="far", window=3, warp="t0.7"), ("target",)),
+    (Case("gpt2", kind="near", window=2), ("target",)),
+    (Case("llama", kind="far", window=3), ("draft",)),
+    (Case("qwen3", kind="far", window=2, warp="top-p0.8"), ("distribution",)),
+    (Case("gpt2", kind="far", window=2, warp="t0.7"), ("target", "draft", "distribution")),
+]
+
+
+@pytest.mark.parametrize(("case", "features"), LAWS, ids=lambda value: getattr(value, "name", None) or "+".join(value))
+def test_the_law(case: Case, features: tuple[str, ...]) -> None:
     """Above temperature 0: the coin first, then the judge; the joint law by enumeration of every context."""
-    accept = judging.rule(case.target)
+    accept = judging.rule(case.target, case.draft, features=features)
     depth = case.window + 2
     draws = draw(case.decoder(accept), case.sampling, DRAWS)
     steps = []
@@ -102,23 +104,31 @@ def test_the_law(case: Case) -> None:
         p, q = (exact.law(recipe, d.prompt, case.sampling, depth) for recipe in (case.target, case.draft))
         spared = [_spared(case, accept.judge, d.prompt, level) for level in range(depth + 1)]
         assert 0.05 < np.mean(spared[-1]) < 0.95
-        steps.append(rounds.emitted(p, q, case.window, _rescued(spared)))
+        last = case.window - 1 if "draft" in features else None
+        steps.append(rounds.emitted(p, q, case.window, _rescued(spared, last)))
     for which, p in checks.joints(draws, steps, case.window).items():
-        judge(f"autojudge {case.name} {which}", p)
+        judge(f"autojudge {'+'.join(features)} {case.name} {which}", p)
 
 
 def _spared(case: Case, made: judging.Judge, prompt: exact.Prompt, depth: int) -> np.ndarray:
     """[A^depth, V] bool: is the next token unimportant, in each context?"""
     contexts = np.repeat(exact.continued(prompt, depth), VOCAB, axis=0)
     texts = np.concatenate([contexts, np.tile(np.arange(VOCAB), ALIVE**depth)[:, None]], axis=1)
-    return judging.unimportant(made, 0.0, {"target": judging.states(case.target, texts)}).reshape(-1, VOCAB)
+    laws = judging.distribution(*(exact.raw(recipe, prompt, depth) for recipe in (case.target, case.draft)))
+    parts = {name: judging.states(recipe, texts) for name, recipe in (("target", case.target), ("draft", case.draft))}
+    parts["distribution"] = laws.reshape(len(texts), -1)
+    return judging.unimportant(made, 0.0, parts).reshape(-1, VOCAB)
 
 
-def _rescued(spared: list[np.ndarray]) -> rounds.Rule:
+def _rescued(spared: list[np.ndarray], last: int | None) -> rounds.Rule:
+    """last: the place where nothing is rescued, nor anywhere an EOS, as it ends its window; None: all are judged."""
     by_contexts = {len(level): level for level in spared}
 
     def split(p: np.ndarray, q: np.ndarray, place: int) -> rounds.Split:
-        accepted = np.where(by_contexts[len(p)], q, np.minimum(q, p))
+        saved = by_contexts[len(p)]
+        if last is not None:
+            saved = saved & (place != last) & (np.arange(VOCAB) != EOS)
+        accepted = np.where(saved, q, np.minimum(q, p))
         return accepted, (1.0 - accepted.sum(-1, keepdims=True)) * rounds.residual(p, q)
 
     return split

@@ -1,6 +1,7 @@
 """Consensus AutoJudge against its text, token by token; who is called when; and that no cache reads a token twice."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from tests.decode import consensus, greedy
 from tests.decode.caches import ragged
 from tests.decode.consensus import Trio
-from tests.decode.models import EOS, TARGETS, VOCAB, Family, draft_recipe, model
+from tests.decode.models import EOS, SLIDING, TARGETS, VOCAB, Family, draft_recipe, model
 from toolkit.acceptance.gated import Gated
 from toolkit.acceptance.rejection import Rejection
 from toolkit.engine.loop import SpecDecoder
@@ -234,6 +235,21 @@ def test_a_gate_that_never_escalates_has_one_draft(monkeypatch: pytest.MonkeyPat
     d2 = Forwards(monkeypatch, model(one.d2).runner)
     decoder(one, made).generate(REQUESTS, SAMPLING)
     assert d2.widths == []
+
+
+@pytest.mark.parametrize("most", [3, 64])
+@pytest.mark.parametrize("name", GATES)
+def test_sliding_windows(name: str, most: int) -> None:
+    """The target, and a D2 that is seldom asked, then read more tokens at a time than their layers look back on."""
+    one = Trio(SLIDING, replace(SLIDING, noise=0.5, noise_seed=2), replace(SLIDING, noise=0.1, noise_seed=1))
+    longest = 0
+    for prompt, found in zip(
+        PROMPTS, decoder(one, proposer(one, gate_of(name), most)).generate(REQUESTS, SAMPLING), strict=True
+    ):
+        wanted = reference(one, name, prompt, most=most)
+        assert (found.tokens, found.windows, found.counters) == (wanted.tokens, wanted.windows, wanted.counters)
+        longest = max([longest, *np.diff([len(prompt) - 1, *wanted.calls])])
+    assert longest > SLIDING.sliding
 
 
 class Scripted:

@@ -1,6 +1,7 @@
 """Rows that go on with other requests: every text is that of a request alone, and nothing known is read again."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from tests.decode import greedy
 from tests.decode.caches import ragged
-from tests.decode.models import TARGETS, VOCAB, Family, build, draft_recipe, model, target_recipe
+from tests.decode.models import SLIDING, TARGETS, VOCAB, Recipe, build, draft_recipe, model, target_recipe
 from toolkit.acceptance.rejection import Rejection
 from toolkit.engine.cache import SlotCache, block
 from toolkit.engine.loop import SpecDecoder
@@ -57,15 +58,22 @@ def decode(proposer: Proposer, target: Runner, sampling: Sampling = SAMPLING) ->
 
 
 @pytest.mark.parametrize("proposer", [Nothing(), NGram(1, 3)], ids=lambda piece: type(piece).__name__)
-@pytest.mark.parametrize("family", TARGETS)
-def test_texts_are_those_of_requests_alone(family: Family, proposer: Proposer) -> None:
-    plain = model(target_recipe(family)).plain
-    line, done = decode(proposer, model(target_recipe(family)).runner)
+@pytest.mark.parametrize("target", [*TARGETS.values(), SLIDING], ids=lambda recipe: recipe.family)
+def test_texts_are_those_of_requests_alone(target: Recipe, proposer: Proposer) -> None:
+    plain = model(target).plain
+    line, done = decode(proposer, model(target).runner)
     assert [one.id for one in done] == [one.id for one in line.asked] == list(range(len(PROMPTS)))
     for request, generation in zip(line.asked, done, strict=True):
         # An EOS in a prompt is a token like others
         assert generation.tokens == greedy.autoregressive(plain, request.prompt, request.limit)
         assert generation.prompt_tokens == len(request.prompt)
+
+
+def test_the_sliding_window_matters() -> None:
+    """Else texts would be the same with full attention, and the tests above and of the gate would know less."""
+    whole = replace(SLIDING, sliding=64)
+    texts = [[greedy.autoregressive(model(one).plain, prompt, 12) for prompt in PROMPTS] for one in (SLIDING, whole)]
+    assert sum(a != b for a, b in zip(*texts, strict=True)) >= 5
 
 
 def test_draws_are_those_of_requests_alone() -> None:

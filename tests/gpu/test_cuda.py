@@ -1,11 +1,20 @@
 """The loop on a GPU, with random weights: nothing to carry, nothing to download."""
 
+import copy
+
 import pytest
 import torch
 
+from tests.decode import greedy, judging
+from tests.decode.models import SLIDING, TARGETS, Recipe, build, model
+from tests.decode.test_refill import decode
 from toolkit import methods
+from toolkit.acceptance.autojudge import AutoJudge
+from toolkit.engine.loop import SpecDecoder
+from toolkit.engine.runner import Runner
 from toolkit.engine.types import Request, Sampling
 from toolkit.hub import ModelConfig, Models
+from toolkit.proposers.ngram import NGram
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,3 +55,44 @@ def test_gpu_and_cpu_agree() -> None:
     gpu = Models(ModelConfig("tiny-random:llama", dtype="float32", device="cuda"))
     sampling = Sampling(max_new_tokens=48)
     assert _decode(cpu, "baseline", sampling) == _decode(gpu, "baseline", sampling)
+
+
+def _models(device: str) -> Models:
+    return Models(ModelConfig("tiny-random:llama", dtype="float32", device=device))
+
+
+def test_gates_choose_alike() -> None:
+    """The same tokens of the same drafts on both devices, and as many calls."""
+    found = []
+    for device in ("cpu", "cuda"):
+        decoder = methods.decoder(methods.resolve("consensus_autojudge", "test"), _models(device))
+        done = decoder.generate(REQUESTS, Sampling(max_new_tokens=48))
+        found.append([(one.tokens, one.sources, one.counters) for one in done])
+    assert found[0] == found[1]
+    assert {letter for _, sources, _ in found[0] for letter in sources} >= {"t"}
+
+
+@pytest.mark.parametrize("features", [("target",), ("target", "draft", "distribution")], ids="+".join)
+def test_judges_judge_alike(features: tuple[str, ...]) -> None:
+    """The same mismatches stand on both devices."""
+    found, shape = [], Recipe("llama", seed=0, hidden=64)
+    for device in ("cpu", "cuda"):
+        models = _models(device)
+        plain = methods.decoder(methods.resolve("speculative", "test"), models)
+        judge = copy.deepcopy(judging.judge(shape, shape, features))
+        judge.net.to(device)
+        accept = AutoJudge(judge, 0.0, models.target.n_layers)
+        done = SpecDecoder(models.target, plain.proposer, plain.length, accept).generate(
+            REQUESTS, Sampling(max_new_tokens=48)
+        )
+        found.append([(one.tokens, one.windows, one.counters) for one in done])
+    assert found[0] == found[1]
+    assert all(sum(counters[name] for *_, counters in found[0]) > 0 for name in ("judge_accepted", "judge_rejected"))
+
+
+@pytest.mark.parametrize("target", [TARGETS["llama"], SLIDING], ids=lambda recipe: recipe.family)
+def test_rows_go_on_with_other_requests(target: Recipe) -> None:
+    """As mining has them; texts are those of the plain model on the CPU."""
+    line, done = decode(NGram(1, 3), Runner(build(target).to("cuda")))
+    for request, generation in zip(line.asked, done, strict=True):
+        assert generation.tokens == greedy.autoregressive(model(target).plain, request.prompt, request.limit)
