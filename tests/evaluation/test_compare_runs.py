@@ -171,12 +171,16 @@ def test_at_the_speed_of_a_method(runs, tmp_path):
     assert looked.keys() == {
         ("rejection_k=2", "autojudge"),
         ("rejection_k=2", "topk"),
-        ("topk_accept.k=2_length.k=2", "rejection"),
+        ("topk_accept.k=2_length.k=2", "lossless"),
         ("topk_accept.k=2_length.k=2", "autojudge"),
     }
     assert looked["rejection_k=2", "autojudge"]["cell"].startswith("autojudge_threshold=0_")
     assert looked["rejection_k=2", "topk"]["paired"]["gained"] == 3
     assert looked["topk_accept.k=2_length.k=2", "autojudge"]["cell"] is None
+    text = (tmp_path / "pareto.md").read_text()
+    assert "| rejection_k=2 | autojudge | autojudge_threshold=0_k=" in text and "picked by this table" in text
+    for point in found["points"]:
+        assert point["target_calls_per_token"] * point["tau"] == pytest.approx(1.0)
 
 
 def test_the_reference_point_can_be_given(runs, tmp_path):

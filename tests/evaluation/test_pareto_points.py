@@ -16,6 +16,7 @@ from toolkit.evaluation.pareto_points import (
     points,
     volumes,
 )
+from toolkit.evaluation.pareto_tables import equal_speed
 from toolkit.evaluation.stats import Interval
 
 N, BLOCKS = 20, 6
@@ -174,15 +175,69 @@ def test_too_few_blocks_have_a_hypervolume_without_an_interval():
 
 def test_at_equal_speed():
     found = {one.family: one for one in at_the_speed_of(MANY, placed(MANY), ["b1"])}
-    assert found.keys() == {"a"}, "its own family, and methods alone, are no family to look up"
+    assert found.keys() == {"a", "lossless"}, "its own family, and lossy methods alone, are no family to look up"
     one = found["a"]
     assert (one.reference.method, one.cell.method) == ("b1", "a2")
     assert one.interpolated == pytest.approx(0.45)  # half way between (1.2, 0.5) and (1.6, 0.4)
     assert (one.paired.lost, one.paired.gained) == (0, 1)
+    assert one.paired.difference.value == pytest.approx(1 / N)
+    assert one.paired.difference.low == 0 < one.paired.difference.high  # prompts drawn anew: the one gained, or not
+    exact = found["lossless"]
+    assert (exact.cell.method, exact.interpolated) == ("plain", 0.5)
+    assert (exact.paired.lost, exact.paired.gained) == (1, 0)
     nobody = {one.family: one for one in at_the_speed_of(MANY, placed(MANY), ["control"])}
-    assert [(one.cell, one.interpolated, one.paired) for one in nobody.values()] == [(None, None, None)] * 2
+    assert [(one.cell, one.interpolated, one.paired) for one in nobody.values()] == [(None, None, None)] * 3
     of_plain = {one.family: one for one in at_the_speed_of(MANY, placed(MANY), ["plain"])}
+    assert of_plain.keys() == {"a", "b"}
     assert (of_plain["b"].cell.method, of_plain["b"].paired.lost, of_plain["b"].paired.gained) == ("b2", 0, 4)
+
+
+def test_what_is_lossless_is_one_family_whatever_its_grid():
+    """A grid of plain speculative decoding, a judge's threshold 0, and a method alone: the fastest stands for them."""
+    rows = joined(
+        plain4=("plain", None, 1.3),
+        plain8=("plain", None, 1.5),
+        judge0=("judge", None, 1.6),
+        judge1=("judge", range(9), 1.8),
+        alone=(None, range(8), 1.4),
+    )
+    found = {one.family: one for one in at_the_speed_of(rows, placed(rows), ["alone"])}
+    assert found.keys() == {"judge", "lossless"}
+    assert found["lossless"].cell.method == found["judge"].cell.method == "judge0"
+    table = equal_speed(found.values())
+    assert [row[2] for row in table.rows] == ["alone", "judge0 (exact)", "judge0 (exact)"]
+
+
+def test_the_table_of_equal_speed():
+    """By hand: b1 calls the target 10 times for 10 tokens, a2 5 times."""
+    rows = joined(
+        b1=("b", range(9), 1.4),
+        a1=("a", range(10), 1.2),
+        a2=("a", range(8), 1.6),
+        control=("a", range(2), 2.5),
+    )
+    halved = [
+        row("a2", f"p{i:02}", seconds=1 / 1.6, block=i, batch_key=f"a2{i}", windows=[(1, 1)] * 5) for i in range(BLOCKS)
+    ]
+    rows.timed["a2"] = (halved, rows.timed["baseline"][0])
+    by_name = {point.method: point for point in placed(rows)}
+    assert (by_name["b1"].calls, by_name["a2"].calls) == (1.0, 0.5)
+    table = equal_speed(at_the_speed_of(rows, placed(rows), ["b1"]))
+    [itself, beside, exact] = [dict(zip(table.columns, line, strict=True)) for line in table.rows]
+    assert (itself["method"], itself["speedup [95%]"]) == ("b1", "1.40x [1.40, 1.40]")
+    assert itself["accuracy [95%]"].startswith("45.0% [") and itself["target calls / token"] == "1.000"
+    assert (beside["at the speed of"], beside["family"], beside["method"]) == ("b1", "a", "a2")
+    assert (beside["target calls / token"], beside["interpolated"], beside["lost / gained"]) == (
+        "0.500",
+        "45.0%",
+        "0 / 1",
+    )
+    assert beside["difference [95%]"].startswith("+5.0 [+0.0, ") and beside["p"] == "1"
+    assert (exact["family"], exact["method"]) == ("lossless", "nobody as fast")
+    assert any("picked by this table; not corrected" in note and "for 1 comparisons" in note for note in table.notes)
+    rows.timed["b1"] = (timed("b1", 2.2), rows.timed["baseline"][0])
+    faster = equal_speed(at_the_speed_of(rows, placed(rows), ["b1"]))
+    assert [line[2] for line in faster.rows] == ["b1", "control (control)", "nobody as fast"]
 
 
 def test_the_baseline_is_one():

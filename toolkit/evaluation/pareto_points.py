@@ -19,6 +19,7 @@ from toolkit.evaluation.stats import FEWEST_BLOCKS, RESAMPLES, Interval, differe
 from toolkit.evaluation.timed import accepts_everything
 
 SURE = 0.05  # a p above it shows no difference
+LOSSLESS = "lossless"  # all that is, of whatever grid, as one family: its front is its fastest
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Point:
     @property
     def accuracy(self) -> Interval | None:
         return self.quality.accuracy if self.quality else None
+
+    @property
+    def calls(self) -> float | None:
+        """The target's forwards after prefill, an emitted token, in the speed set: where a gate asks, its fallbacks."""
+        return self.speed.rounds / self.speed.tokens if self.speed and self.speed.tokens else None
 
     @property
     def placed(self) -> bool:
@@ -167,24 +173,30 @@ class AtTheSpeedOf:
     """A method, and what a family's front has at its speed."""
 
     reference: Point
-    family: str
+    family: str  # a lossy grid, or LOSSLESS
     interpolated: float | None
     cell: Point | None  # at least as fast, and of those the most accurate; None: the family is nowhere as fast
     paired: Paired | None  # the method's answers beside the cell's
 
 
 def at_the_speed_of(joined: Joined, placed: Sequence[Point], names: Iterable[str]) -> list[AtTheSpeedOf]:
-    """Each named point beside each other family of two or more."""
+    """Each named point beside each other lossy family of two or more, and beside all that is lossless."""
     by_name = {point.method: point for point in placed}
     families: dict[str, list[Point]] = defaultdict(list)
     for point in placed:
         families[point.family].append(point)
+    lossy = {
+        family: members
+        for family, members in families.items()
+        if len(members) > 1 and not all(point.lossless for point in members)
+    }
+    lossless = [point for point in placed if point.lossless]
     found = []
     for reference in (by_name[name] for name in names if name in by_name):
-        for family, members in families.items():
-            if len(members) < 2 or family == reference.family:
+        for family, members in (lossy | {LOSSLESS: lossless}).items():
+            if reference in members or family == reference.family:
                 continue
-            there = at_speed(np.array([point.xy for point in members]), reference.speedup.value)
+            there = at_speed(np.array([point.xy for point in members]).reshape(-1, 2), reference.speedup.value)
             cell = None if there.cell is None else members[there.cell]
             beside = paired(*(joined.answers_of(one.method) for one in (reference, cell))) if cell else None
             found.append(AtTheSpeedOf(reference, family, there.accuracy, cell, beside))

@@ -1,8 +1,9 @@
 """The tables of `eval.compare`: every method and its standing, hypervolumes, and families at equal speed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
-from toolkit.evaluation.pareto_points import SURE, AtTheSpeedOf, Point, Volume, overlap
+from toolkit.evaluation.pareto_points import SURE, AtTheSpeedOf, Paired, Point, Volume, overlap
 from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval
 from toolkit.evaluation.table import Table
 from toolkit.export.figures import NONE, bounds, number, percent, share, times
@@ -18,7 +19,7 @@ def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
             "yes" if point.lossless else "no",
             _interval(point.accuracy, share),
             f"{point.paired.lost} / {point.paired.gained}" if point.paired else NONE,
-            _difference(point),
+            _difference(point.paired),
             _p(point.paired.p if point.paired else None),
             point.paired.verdict if point.paired else NONE,
             number(point.speed.tokens_per_second if point.speed else None, 1),
@@ -56,34 +57,50 @@ def hypervolumes(measured: Sequence[Volume], reference: tuple[float, float]) -> 
 
 
 def equal_speed(beside: Sequence[AtTheSpeedOf]) -> Table:
-    """A row for each method and each family beside it."""
-    columns = ["at the speed of", "speedup", "accuracy", "family", "interpolated", "its cell", "speedup", "accuracy"]
-    columns += ["lost / gained", "p"]
+    """A block of rows for each method: itself, and what each family has at its speed."""
+    columns = ["at the speed of", "family", "method", "speedup [95%]", "accuracy [95%]", "target calls / token"]
+    columns += ["interpolated", "difference [95%]", "lost / gained", "p"]
     rows = []
-    for one in beside:
-        speed, accuracy = one.reference.xy
-        row = [one.reference.method, f"{speed:.2f}x", percent(accuracy), one.family, percent(one.interpolated)]
-        if one.cell is None:
-            row += ["nobody as fast", NONE, NONE]
-        else:
-            row += [one.cell.method, f"{one.cell.xy[0]:.2f}x", percent(one.cell.xy[1])]
-        row += [f"{one.paired.lost} / {one.paired.gained}", _p(one.paired.p)] if one.paired else [NONE, NONE]
-        rows.append(row)
-    note = (
-        "its cell: of the family's cells at least as fast the most accurate; interpolated: on the straight line "
-        "between neighbours on its front; lost / gained: right in the cell and wrong in the method / the reverse"
-    )
-    return Table("At equal speed", columns, rows, [note])
+    for name, looked in groupby(beside, lambda one: one.reference.method):
+        looked = list(looked)
+        rows.append([name, "itself", *_figures(looked[0].reference), *[NONE] * 4])
+        for one in looked:
+            row = [name, one.family, *(["nobody as fast", *[NONE] * 3] if one.cell is None else _figures(one.cell))]
+            row += [percent(one.interpolated), _difference(one.paired)]
+            rows.append(
+                [*row, *([f"{one.paired.lost} / {one.paired.gained}", _p(one.paired.p)] if one.paired else [NONE] * 2)]
+            )
+    tests = sum(one.paired is not None for one in beside)
+    notes = [
+        "each family's method: of those at least as fast, by the estimates, the most accurate; what is lossless is one "
+        "family. interpolated: no method's accuracy, but that of the straight line between neighbours on its front",
+        "target calls / token: its forwards after prefill over emitted tokens, speed set. Of a gated method it is the "
+        "fallback rate: every call gives one token, and no other token is the target's",
+        "difference: the accuracy of the method at whose speed we are less the family's, bootstrap over prompts that "
+        "both answered; lost / gained: right in the family's and wrong in the method / the reverse; p: McNemar's test",
+        "picked by this table; not corrected: a family's method is the best of its cells by the very answers that it "
+        f"is compared with, so p and intervals flatter the family; nor are they corrected for {tests} comparisons",
+        "controls: (exact) emits what plain speculative decoding does, as a judge at threshold 0; (control) accepts "
+        "everything, as one at threshold 1",
+    ]
+    return Table("At equal speed", columns, rows, notes)
+
+
+def _figures(point: Point) -> list[str]:
+    """A method's name, marked where it is a control or exact, and its figures."""
+    mark = " (control)" if point.control else " (exact)" if point.lossless else ""
+    shown = [_interval(point.speedup, times), _interval(point.accuracy, share), number(point.calls, 3)]
+    return [point.method + mark, *shown]
 
 
 def _interval(found: Interval | None, form: Callable[[float, float, float], str]) -> str:
     return NONE if found is None else form(found.value, found.low, found.high)
 
 
-def _difference(point: Point) -> str:
-    if point.paired is None:
+def _difference(paired: Paired | None) -> str:
+    if paired is None:
         return NONE
-    found = point.paired.difference
+    found = paired.difference
     return f"{100 * found.value:+.1f} {bounds(found.low, found.high, '+.1f', 100)}"
 
 
