@@ -34,7 +34,8 @@ class Models:
     """The recipe's target, and whatever other models its pieces ask for.
 
     `provenance` says of every one loaded where its weights come from and what they are: a name alone does not, as the
-    hub's smollm2-135m and the package's are two models. Keyed by `ModelConfig.label`.
+    hub's smollm2-135m and the package's are two models. Keyed by `ModelConfig.label`. `asked`: which of them pieces
+    have asked for; who builds a method empties it before, to know whose weights the method has.
     """
 
     def __init__(self, target: ModelConfig) -> None:
@@ -42,6 +43,7 @@ class Models:
             raise UserError(f"target.name = '{TARGET}': name the model itself; only a draft may refer to the target.")
         self.config = target
         self.provenance: dict[str, dict[str, str]] = {}  # label -> {"source": in words, "fingerprint": SHA-256}
+        self.asked: set[str] = set()  # labels
         model, tokenizer, self._origin = load(target, None)
         if self._origin.vocabulary is not None:
             raise UserError(
@@ -65,6 +67,7 @@ class Models:
         key = repr(config)
         if key not in self._loaded:
             self._loaded[key] = self._draft(config)
+        self.asked.add(config.label)
         return self._loaded[key]
 
     def fingerprint(self, config: ModelConfig) -> str:
@@ -81,6 +84,7 @@ class Models:
             self._heads[name] = self._head(Path(name).expanduser())
             digest = artifact.digest(Path(name).expanduser())
             self.provenance[name] = {"source": f"head {digest[:12]}", "fingerprint": digest}
+        self.asked.add(name)
         return self._heads[name]
 
     def acceptance_head(self, name: str) -> tuple[AcceptanceHead, HeadSettings, str]:
@@ -138,6 +142,7 @@ class Models:
         binding.check(directory, manifest.binds["target"], self.identity())
         digest = artifact.digest(directory)
         self.provenance[name] = {"source": f"{kind} {digest[:12]}", "fingerprint": digest}
+        self.asked.add(name)
         return manifest
 
     def _head(self, directory: Path) -> tuple[Eagle3, Vocabulary]:

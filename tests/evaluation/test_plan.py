@@ -70,6 +70,7 @@ def test_the_weights_are_in_the_keys():
     pruned = {"type": "draft_model", "model": {"name": "target", "draft_from": {"layers": [0]}}}
     assert weights(models, pruned) == {TINY: own}
     assert weights(models, "ngram") == {}
+    assert "not_loaded" not in planning.contender(methods.resolve("ngram", "a.yaml"), models, RECIPE).config
     assert planning.setting(RECIPE, Models(ModelConfig(other)), "a", None).common["weights"] == draft[other]
 
 

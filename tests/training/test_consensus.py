@@ -236,14 +236,21 @@ def test_commands_know_a_gate(run, capsys):
     assert "gate: path/to/gate" in card and "eagle3" not in card
 
 
-def test_a_draft_that_is_not_asked_is_not_in_a_result(run):
+def test_a_result_says_which_draft_is_not_asked(run):
+    """And nothing else of it: that another method has loaded it is no part of this one."""
     models = Models(ModelConfig(TINY, device="cpu"))
     recipe = config.parse(EvalRecipe, {"target": {"name": TINY, "device": "cpu"}, "task": "steps"}, "test")
     gate = str(run.directory / "alone")
     pieces = {"gate": gate, "escalation": False, "d1": HALVES["d1"], "d2": {"name": "nobody/knows-it"}}
     node = {"name": "single", "base": "consensus_autojudge", "proposer": pieces}
     made = plan.contender(methods.resolve(node, "test"), models, recipe)
-    assert made.config["weights"].keys() == {TINY, gate}
+    assert made.config["weights"].keys() == {TINY, gate} and made.config["not_loaded"] == ["nobody/knows-it"]
+    node["proposer"] = pieces | {"d2": {"name": f"{TINY}:1"}}
+    before = plan.contender(methods.resolve(node, "test"), models, recipe)
+    other = {"name": "other", "proposer": {"type": "draft_model", "model": f"{TINY}:1"}}
+    assert plan.contender(methods.resolve(other, "test"), models, recipe).config["weights"].keys() == {f"{TINY}:1"}
+    assert plan.contender(methods.resolve(node, "test"), models, recipe).config == before.config
+    assert before.config["not_loaded"] == [f"{TINY}:1"]
 
 
 def test_done_is_done(run, capsys):

@@ -116,16 +116,17 @@ class Plan:
 def contender(method: MethodConfig, models: Models, recipe: EvalRecipe) -> Contender:
     """The method, built over the recipe's target.
 
-    Its config says which weights its drafts have: a draft trained on is another method, even in the same place.
+    Its config says which weights its drafts have: a draft trained on is another method, even in the same place. A
+    draft that it names and would never ask has none in it, whether or not another method has loaded it.
     """
+    models.asked.clear()
     decoder = methods.decoder(method, models)
     pieces = {key: value for key, value in asdict(method).items() if key != "name"}
     options = [option for piece in pieces.values() for option in piece.values()]
-    heads = {option for option in options if isinstance(option, str) and option in models.provenance}
-    drafts = sorted({spelled_out(draft, models.config).label for draft in _drafts(options)} | heads)
-    # A draft that a method would never ask is not loaded
-    known = [draft for draft in drafts if draft in models.provenance]
-    pieces["weights"] = {draft: models.provenance[draft]["fingerprint"] for draft in known}
+    drafts = {spelled_out(draft, models.config).label for draft in _drafts(options)}
+    pieces["weights"] = {name: models.provenance[name]["fingerprint"] for name in sorted(models.asked)}
+    if unused := sorted(drafts - models.asked):
+        pieces["not_loaded"] = unused
     return Contender(method.name, pieces, decoder, decoder.accept.lossless(recipe.sampling.seeded(0)))
 
 
