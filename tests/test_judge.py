@@ -160,8 +160,19 @@ def test_files_that_are_not_there_or_not_readable(tmp_path):
 
 
 def built(**options):
+    return build(Config("dir", **options))
+
+
+def build(config):
     models = SimpleNamespace(judge=lambda name: (made(), None), target=SimpleNamespace(n_layers=2))
-    return autojudge.build(Config("dir", **options), models)
+    return autojudge.build(config, models)
+
+
+@pytest.mark.parametrize(("options", "threshold"), [({}, 0.2), ({"recall": 0.8}, 0.5), ({"threshold": 0.3}, 0.3)])
+def test_a_config_says_the_threshold_that_is_used(options, threshold):
+    config = Config("dir", **options)
+    build(config)
+    assert config.threshold == threshold
 
 
 @pytest.mark.parametrize(

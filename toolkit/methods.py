@@ -58,11 +58,25 @@ def decoder(
     method: MethodConfig, models: Models, *, trace: TraceSink | None = None, record_gaps: bool = False
 ) -> SpecDecoder:
     """The method as a decoder over the recipe's target."""
-    pieces = {}
+    return built(method, models, trace=trace, record_gaps=record_gaps)[0]
+
+
+def built(
+    method: MethodConfig, models: Models, *, trace: TraceSink | None = None, record_gaps: bool = False
+) -> tuple[SpecDecoder, dict[str, dict[str, Any]]]:
+    """As `decoder`, and what its pieces took where an option is null, as a judge's own threshold: by slot, if any.
+
+    A `build` that has a value of its own for such an option writes it there.
+    """
+    pieces, own = {}, {}
     for slot, role in _SLOTS.items():
         module, options = config.piece(role, vars(method)[slot], f"method '{method.name}', {slot}")
+        null = [key for key, value in vars(options).items() if value is None]
         pieces[slot] = module.build(options, models)
-    return SpecDecoder(models.target, **pieces, trace=trace, record_gaps=record_gaps)
+        found = {key: vars(options)[key] for key in null if vars(options)[key] is not None}
+        if found:
+            own[slot] = found
+    return SpecDecoder(models.target, **pieces, trace=trace, record_gaps=record_gaps), own
 
 
 def _complete(method: MethodConfig, where: Path | str) -> MethodConfig:

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from tests.evaluation.conftest import items, texts
+from tests.test_methods import judged
 from toolkit.engine.loop import SpecDecoder
-from toolkit.hub import Models
+from toolkit.hub import ModelConfig, Models
 
 
 def test_a_run_leaves_its_rows_and_files(tiny, capsys):
@@ -95,6 +96,28 @@ def test_a_finished_run_is_not_decoded_again(tiny, monkeypatch):
     monkeypatch.setattr(SpecDecoder, "generate", lambda *_: pytest.fail("decoded again"))
     assert tiny.run("methods=[topk]") == 0
     assert tiny.records.read_bytes() == before
+
+
+def test_rows_say_the_threshold_that_a_judge_chose(tiny, tmp_path, monkeypatch):
+    """Where the recipe has null. Rows of before it was said are still good: it is a matter of the judge's files."""
+    directory = tmp_path / "judge"
+    directory.mkdir()
+    judged(directory, Models(ModelConfig("tiny-random:llama", device="cpu")))
+    draft = "{type: draft_model, model: {name: target, draft_from: {layers: [0]}}}"
+    accept = f"{{type: autojudge, judge: {directory}}}"
+    sweep = [f"methods=[{{name: judged, proposer: {draft}, accept: {accept}}}]", "target.device=cpu"]
+    assert tiny.run(*sweep) == 0
+    rows = tiny.rows()
+    mine = [row["method_config"] for row in rows if row["method"] == "judged"]
+    assert mine and all(config["own"] == {"accept": {"threshold": 0.5}} for config in mine)
+    assert all(config["accept"]["threshold"] is None for config in mine)
+    assert tiny.results()["methods"]["judged"]["own"] == {"accept": {"threshold": 0.5}}
+    assert all("own" not in row["method_config"] for row in rows if row["method"] == "baseline")
+    for config in mine:
+        del config["own"]
+    tiny.records.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(SpecDecoder, "generate", lambda *_: pytest.fail("decoded again"))
+    assert tiny.run(*sweep) == 0
 
 
 def test_texts_do_not_depend_on_batch_or_company(tiny):

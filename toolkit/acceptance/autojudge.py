@@ -115,7 +115,11 @@ def build(config: Config, models: Models) -> AutoJudge:
     if config.threshold is not None and not 0 <= config.threshold <= 1:
         raise UserError(f"{where}: threshold is {config.threshold:g}; expected 0 (lossless) to 1 (accept everything).")
     judge, made_for = models.judge(config.judge)
-    limit = judge.logit(config.recall, where) if config.threshold is None else logit(config.threshold)
+    if config.threshold is None:
+        row = judge.threshold(config.recall, where)
+        config.threshold, limit = row.threshold, row.logit
+    else:
+        limit = logit(config.threshold)
     return AutoJudge(judge, limit, models.target.n_layers, made_for)
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import Generation, Request, Sampling
@@ -27,6 +27,12 @@ class Contender:
     config: dict  # its pieces, every default filled in
     decoder: SpecDecoder
     lossless: bool  # under the recipe's sampling
+    own: dict[str, dict] = field(default_factory=dict)  # what its pieces took where the config has null, by slot
+
+    @property
+    def described(self) -> dict:
+        """Its config, with what stands for null beside it: that is a matter of the weights, so no key depends on it."""
+        return self.config | ({"own": self.own} if self.own else {})
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
             block=block.index,
             batch=batch,
             batch_key=resume_key(setting, contender.config, first, block),
-            method_config=contender.config,
+            method_config=contender.described,
             temperature=setting.sampling.temperature,
             lossless=contender.lossless,
             peak_memory=peak,

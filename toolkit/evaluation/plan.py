@@ -120,14 +120,14 @@ def contender(method: MethodConfig, models: Models, recipe: EvalRecipe) -> Conte
     draft that it names and would never ask has none in it, whether or not another method has loaded it.
     """
     models.asked.clear()
-    decoder = methods.decoder(method, models)
+    decoder, own = methods.built(method, models)
     pieces = {key: value for key, value in asdict(method).items() if key != "name"}
     options = [option for piece in pieces.values() for option in piece.values()]
     drafts = {spelled_out(draft, models.config).label for draft in _drafts(options)}
     pieces["weights"] = {name: models.provenance[name]["fingerprint"] for name in sorted(models.asked)}
     if unused := sorted(drafts - models.asked):
         pieces["not_loaded"] = unused
-    return Contender(method.name, pieces, decoder, decoder.accept.lossless(recipe.sampling.seeded(0)))
+    return Contender(method.name, pieces, decoder, decoder.accept.lossless(recipe.sampling.seeded(0)), own)
 
 
 def setting(recipe: EvalRecipe, models: Models, session: str, task: object) -> Setting:

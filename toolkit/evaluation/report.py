@@ -33,7 +33,9 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
             "name": plan.name,
             "recipe": asdict(plan.recipe),
             "models": plan.models.provenance,
-            "methods": {c.name: {**c.config, "lossless": c.lossless, "grid": _place(plan, c)} for c in plan.contenders},
+            "methods": {
+                c.name: {**c.described, "lossless": c.lossless, "grid": _place(plan, c)} for c in plan.contenders
+            },
             "untimed": dict(plan.untimed),  # method -> why its speed was not measured
             "sessions": out.sessions,  # each with its system: one, unless the run was killed or extended
             "peak_memory": memory,

@@ -99,9 +99,9 @@ def build(config: Config, models: Models) -> JointAdaSpec:
     policy, made_for = models.policy(config.policy)
     where = f"length jointadaspec: {config.policy}"
     solution = policy.solution(config.order, config.kappa, where)
-    most = policy.bins.k_max if config.max is None else config.max
-    if not 1 <= most <= policy.bins.k_max:
+    config.max = policy.bins.k_max if config.max is None else config.max
+    if not 1 <= config.max <= policy.bins.k_max:
         raise UserError(
-            f"{where}: max is {most}; expected 1 to {policy.bins.k_max}, the longest window it was made for"
+            f"{where}: max is {config.max}; expected 1 to {policy.bins.k_max}, the longest window it was made for"
         )
-    return JointAdaSpec(policy, solution, min(most, solution.limit(policy.bins)), made_for, models.target.device)
+    return JointAdaSpec(policy, solution, min(config.max, solution.limit(policy.bins)), made_for, models.target.device)

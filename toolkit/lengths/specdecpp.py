@@ -65,10 +65,10 @@ class SpecDecPP:
 def build(config: Config, models: Models) -> SpecDecPP:
     _check_bounds(config.threshold, config.min, config.max)
     head, made, made_for = models.acceptance_head(config.head)
-    threshold = made.threshold if config.threshold is None else config.threshold
-    limit = made.max if config.max is None else config.max
-    _check_bounds(threshold, config.min, limit)
-    return SpecDecPP(head, threshold, config.min, limit, made_for)
+    config.threshold = made.threshold if config.threshold is None else config.threshold
+    config.max = made.max if config.max is None else config.max
+    _check_bounds(config.threshold, config.min, config.max)
+    return SpecDecPP(head, config.threshold, config.min, config.max, made_for)
 
 
 def _check_bounds(threshold: float | None, least: int, limit: int | None) -> None:

@@ -144,12 +144,12 @@ class Judge:
         """Is it of one draft, too?"""
         return self.features != ("target",)
 
-    def logit(self, recall: float | None, where: str) -> float:
-        """That of the threshold for a recall in the table (None: its own). UserError says which there are."""
+    def threshold(self, recall: float | None, where: str) -> Recall:
+        """The one for a recall in the table (None: its own). UserError says which there are."""
         wanted = self.recall if recall is None else recall
         for row in self.table:
             if math.isclose(row.recall, wanted):
-                return row.logit
+                return row
         raise UserError(
             f"{where}: the judge has no threshold for recall {wanted:g}; its table has "
             f"{', '.join(f'{row.recall:g}' for row in self.table)}. Choose one of these, or give a threshold."

@@ -176,7 +176,9 @@ def _gate(config: Config, models: Models) -> tuple[Gate, dict[str, str]]:
         raise UserError(f"proposer consensus: fallback_threshold must be from 0 (always) to 1 (never), got {asked}")
     if config.gate != "rule":
         gate, made_for = models.gate(config.gate)
-        if asked is not None:
+        if asked is None:
+            config.fallback_threshold = gate.settings.fallback_threshold
+        else:
             gate.use(asked)
         return gate, made_for
     if asked is not None:
