@@ -1,12 +1,16 @@
 """A run from recipe to files, on a tiny model."""
 
 import json
+import weakref
 
 import pytest
 
+from tests.artifacts import eagle_head
 from tests.evaluation.conftest import items, texts
 from tests.test_methods import judged
+from toolkit.engine.cache import SlotCache
 from toolkit.engine.loop import SpecDecoder
+from toolkit.evaluation import run
 from toolkit.hub import ModelConfig, Models
 
 
@@ -118,6 +122,32 @@ def test_rows_say_the_threshold_that_a_judge_chose(tiny, tmp_path, monkeypatch):
     tiny.records.write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setattr(SpecDecoder, "generate", lambda *_: pytest.fail("decoded again"))
     assert tiny.run(*sweep) == 0
+
+
+def test_a_method_that_has_decoded_holds_no_cache(tiny, tmp_path, monkeypatch):
+    """Many cells of a grid are in memory at once, and a cache is large: whoever's turn is over has let go of it."""
+    made, left = [], []
+    buffer, measure = SlotCache._buffer, run.measure
+
+    def counted(self, states):
+        new = buffer(self, states)
+        made.append(weakref.ref(new))
+        return new
+
+    def measured(setting, contender, block):
+        made.clear()
+        rows = measure(setting, contender, block)
+        left.append((contender.name, len(made), sum(one() is not None for one in made)))
+        return rows
+
+    monkeypatch.setattr(SlotCache, "_buffer", counted)
+    monkeypatch.setattr(run, "measure", measured)
+    half = "{name: target, draft_from: {layers: [0]}}"
+    consensus = f"{{name: both, base: consensus_autojudge, proposer: {{d1: {half}, d2: {half}}}}}"
+    head = f"{{name: head, base: eagle3, proposer: {{head: {eagle_head(tmp_path)[0]}}}}}"
+    assert tiny.run(f"methods=[speculative,{head},{consensus}]", "target.device=cpu") == 0
+    assert {name for name, buffers, _ in left if buffers} == {"baseline", "speculative", "head", "both"}
+    assert {living for _, _, living in left} == {0}
 
 
 def test_texts_do_not_depend_on_batch_or_company(tiny):
