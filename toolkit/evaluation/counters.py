@@ -10,17 +10,19 @@ from toolkit.evaluation.score import Quality, Speed
 from toolkit.evaluation.table import Table
 from toolkit.export.figures import NONE, percent
 
+_GATED = ("gate_d1", "gate_d2", "gate_fallback")  # all tokens of a gated text
 _WHOLES = {  # a counter -> the sum that it is a part of
     "judge_accepted": ("judge_total",),
     "judge_rejected": ("judge_total",),
-    **dict.fromkeys(("gate_d1", "gate_d2", "gate_fallback"), ("gate_d1", "gate_d2", "gate_fallback")),
+    **dict.fromkeys(("gate_d1", "gate_d2", "gate_fallback", "gate_d1_calls", "gate_d2_calls"), _GATED),
     "gate_changed": ("gate_seen",),
 }
 _MEANS = {
     "judge": "mismatches that were judged, up to each round's first that did not stand, and what became of them; "
     "accepted: let through as unimportant",
     "gate": "whose the tokens are: of either draft, or of the target (fallback), where alone it is called; seen: "
-    "drafted tokens that it read then; changed: those of them that it would have chosen otherwise (they stand)",
+    "drafted tokens that it read then; changed: those of them that it would have chosen otherwise (they stand); "
+    "d1_calls, d2_calls: forwards of either draft, and how many a token",
 }
 
 
