@@ -89,7 +89,7 @@ LAWS = [
     (Case("gpt2", kind="near", window=2), ("target",)),
     (Case("llama", kind="far", window=3), ("draft",)),
     (Case("qwen3", kind="far", window=2, warp="top-p0.8"), ("distribution",)),
-    (Case("gpt2", kind="far", window=2, warp="t0.7"), ("target", "draft", "distribution")),
+    (Case("gpt2", kind="near", window=2, warp="t0.7"), ("target", "draft", "distribution")),
 ]
 
 
