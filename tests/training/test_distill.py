@@ -1,5 +1,6 @@
 """A draft distilled from a tiny target: trained as a user starts it, saved, reloaded, drafting."""
 
+import json
 import re
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from tests.training.distilling import STEPS, Distilling
 from tests.training.runs import furthest
-from toolkit import config, methods
+from toolkit import adapters, config, methods
 from toolkit.engine.types import Request, Sampling
 from toolkit.hub import ModelConfig, Models
 from toolkit.loading import identify
@@ -98,6 +99,9 @@ def test_options(name, adapted, answers, tmp_path):
     assert manifest["shares"] == {"frozen head": ["lm_head", "model.embed_tokens"], "model": []}.get(
         name, [] if kind == "lora" else ["model.embed_tokens"]
     )
+    if kind == "lora":  # the same adapter is the same file
+        targets = json.loads((made.out / adapters.CONFIG).read_text())["target_modules"]
+        assert len(targets) > 1 and targets == sorted(targets)
     assert made.gain() > RISEN / 2
     found = decoded_tau(adapted, held_out_of(adapted, answers), made.out)
     assert found == pytest.approx(made.training()["best"]["tau"], abs=0.01)

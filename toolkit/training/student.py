@@ -110,6 +110,7 @@ def _write_lora(module: PeftModel, directory: Path, dtype: torch.dtype, base_nam
     config.save_pretrained(directory)
     path = directory / adapters.CONFIG
     settings = json.loads(path.read_text()) | {"base_model_name_or_path": base_name}
+    settings["target_modules"].sort()  # a set to PEFT, in another order in each process: the file is in the fingerprint
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     write_atomic(directory / adapters.WEIGHTS, serialised(weights, {"format": "pt"}))
 
