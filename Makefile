@@ -24,7 +24,7 @@ ARTIFACTS := \
   smollm2-cod:30:cod \
   smollm2-cod-draft:20:cod \
   smollm2-eagle3:90:answers_gsm8k,eagle3 \
-  smollm2-distilled:25:answers_gsm8k,distill_math \
+  smollm2-distilled:25:answers_gsm8k,distill \
   smollm2-cot-eagle3:30:answers_steps,cot_eagle3 \
   smollm2-cot-distilled:10:answers_steps,cot_distill \
   smollm2-jointadaspec:40:trace_gsm8k,jointadaspec \
@@ -38,7 +38,14 @@ ARTIFACTS := \
   smollm2-cot-autojudge:45:answers_steps,cot_distill,autojudge_steps \
   smollm2-cot-distilled-small:10:answers_steps,cot_distill_small \
   smollm2-cot-consensus:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps \
-  smollm2-cot-consensus-d1:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps_d1
+  smollm2-cot-consensus-d1:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps_d1 \
+  smollm2-draft-code:40:answers_code,distill_code \
+  smollm2-draft-chat:40:answers_chat,distill_chat \
+  smollm2-draft-math:40:answers_math,distill_math \
+  smollm2-draft-general:40:answers_code,answers_chat,answers_math,distill_general \
+  smollm2-draft-code-lora:20:answers_code,distill_code_lora \
+  smollm2-draft-chat-lora:20:answers_chat,distill_chat_lora \
+  smollm2-draft-math-lora:20:answers_math,distill_math_lora
 
 .PHONY: help setup vllm-env test-vllm demo artifacts test test-slow test-real exact smoke check format bench gpu clean
 

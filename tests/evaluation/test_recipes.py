@@ -13,6 +13,8 @@ from toolkit.evaluation.run import main
 RECIPES = [path for path in sorted(recipes_dir().glob("eval/*.yaml")) if "-m eval recipes/" in path.read_text()]
 SMALL = ["target=tiny-random:llama", "task.limit=3", "task.shots=0", "sampling.max_new_tokens=8", "speed.prompts=2"]
 OF_ANOTHER_MODEL = {  # their drafts were trained for the real one
+    "domains_cell": ["methods=[ngram]"],
+    "domains_lora_cell": ["methods=[ngram]"],
     "drafts_gsm8k": ["methods=[ngram]"],
     "drafts_steps": ["methods=[ngram]", "use=[]"],
     "lengths_gsm8k": ["methods=[ngram]"],
@@ -21,6 +23,7 @@ OF_ANOTHER_MODEL = {  # their drafts were trained for the real one
     "lengths_steps_t0": ["methods=[ngram]", "use=[]"],
     "sweep_steps": ["methods=[ngram]", "use=[]"],
     "consensus_steps": ["methods=[ngram]", "use=[]"],
+    "router_mixed": ["methods=[ngram]", "use=[]", "task={type: steps, limit: 3}"],
 }
 
 

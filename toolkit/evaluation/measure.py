@@ -16,6 +16,7 @@ from toolkit.evaluation import system
 from toolkit.evaluation.prompts import Prompt
 from toolkit.evaluation.recipe import SamplingConfig, SpeedConfig
 from toolkit.evaluation.records import Record, SetName
+from toolkit.proposers.routed import Routed
 from toolkit.tasks._types import Task
 
 
@@ -122,6 +123,10 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
             peak_memory=peak,
         )
         _fill(row, outcome, prompt, setting.task)
+        proposer = contender.decoder.proposer
+        if row.ok and isinstance(proposer, Routed):
+            row.routed = dict(proposer.served[prompt.request_id])
+            row.routing_seconds = proposer.seconds[prompt.request_id]
         rows.append(row)
     return rows
 

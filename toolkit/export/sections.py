@@ -19,7 +19,7 @@ _POINTS = 8  # of the loss curve
 _HELD_OUT = ("step", "tau", "accepted of proposed", "by position")
 _SETTINGS = (
     *("student", "head", "vocabulary", "loss", "unroll", "on_policy", "lora", "train"),
-    "judge",
+    *("judge", "collect"),
 )  # parts of a recipe
 _SHORT = 12  # characters of a SHA-256
 _COUNTS = {
@@ -37,10 +37,12 @@ _KINDS = {
     "jointadaspec": "tables of when to stop drafting and how leniently to verify (JointAdaSpec)",
     "autojudge": "a classifier of which mismatches matter (AutoJudge)",
     "consensus": "a gate between two drafts and their target (Consensus AutoJudge)",
+    "router": "a router: which of several drafts serves a prompt",
 }
 _FINGERPRINTS = {  # what they are of, where it is not token ids
     **dict.fromkeys(("specdecpp", "jointadaspec"), "of the traces"),
     "autojudge": "of the mined rows",
+    "router": "of the measured times",
 }
 _SOFTWARE = ("python", "torch", "transformers")  # in a manifest's hardware, and told apart from it in the card
 
@@ -192,6 +194,13 @@ def limits(manifest: Manifest) -> str:
 
 def _deciding(manifest: Manifest) -> list[str]:
     """Of what is a part of a method: what it changes, and where it was learned."""
+    if manifest.kind == "router":
+        return [
+            "Under a lossless acceptance rule the choice of a draft changes how fast the target writes, never what it "
+            "writes.",
+            "It was learned on the times of one machine, at one batch and temperature; elsewhere another draft may be "
+            "fastest. It loads its drafts and its sentence encoder from where they were; neither is in it.",
+        ]
     if "length" not in manifest.provides:
         return judged.limits(manifest)
     lossy = " Where it says how leniently to verify, they change, unless its kappa allows no lenience."

@@ -24,7 +24,8 @@ def how_to(manifest: Manifest, name: str) -> str:
         return "\n\n".join(parts)
     if manifest.kind == "eagle3":
         return "\n\n".join([*parts, *_head(manifest, path)])
-    of_target = manifest.base.get("name") == TARGET
+    over_draft = bool(manifest.binds.get("base", {}).get("adapters"))  # which nobody loads by its name alone
+    of_target = over_draft or manifest.base.get("name") == TARGET
     if manifest.kind == "lora" and not of_target:
         base = base_repository(manifest) or base_name(manifest)
         parts.append(f"With PEFT:\n\n{_fence('python', _peft(base, path))}")
