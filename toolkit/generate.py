@@ -15,7 +15,7 @@ from toolkit.engine.types import Generation, Request, Sampling
 from toolkit.errors import UserError
 from toolkit.hub import ModelConfig, Models
 from toolkit.nets.router import KIND
-from toolkit.proposers.routed import Routed
+from toolkit.proposers.routed import Account, Routed
 
 
 @dataclass
@@ -38,7 +38,7 @@ def main(prompt: str, overrides: list[str]) -> int:
     print()
     print(summary(method.name, generation), file=sys.stderr)
     if isinstance(decoder.proposer, Routed):
-        print(routed(decoder.proposer, generation.id), file=sys.stderr)
+        print(routed(decoder.proposer.accounts[generation.id]), file=sys.stderr)
     return 0
 
 
@@ -54,11 +54,10 @@ def by_router(directory: str, target: str | None) -> list[str]:
     return [f"target={target or json.dumps(manifest.composes['target'])}", f"method={json.dumps(method)}"]
 
 
-def routed(proposer: Routed, request: int) -> str:
+def routed(account: Account) -> str:
     """Which drafts served a request."""
-    sure = proposer.confidence[request]
-    served = ", ".join(f"{name} ({rounds} rounds)" for name, rounds in proposer.served[request].items())
-    return f"[routed] {served}" + ("" if sure is None else f", confidence {sure:.2f}")
+    served = ", ".join(f"{name} ({rounds} rounds)" for name, rounds in account.rounds.items())
+    return f"[routed] {served}" + ("" if account.confidence is None else f", confidence {account.confidence:.2f}")
 
 
 def summary(name: str, generation: Generation) -> str:

@@ -216,9 +216,9 @@ def test_what_each_choice_took_is_told():
         assert told >= sum(len(one.tokens) for one in done if one.id % 2 == draft)
     ticks = next(now) - 1
     assert 0 < sum(seconds for _, _, seconds in router.observed) <= ticks
-    assert {name: sum(proposer.served[i][name] for i in range(4)) for name in (drafts[0].name, drafts[1].name)} == {
-        drafts[draft].name: sum(len(one.windows) for one in done if one.id % 2 == draft) for draft in (0, 1)
-    }
+    assert {
+        name: sum(proposer.accounts[i].rounds[name] for i in range(4)) for name in (drafts[0].name, drafts[1].name)
+    } == {drafts[draft].name: sum(len(one.windows) for one in done if one.id % 2 == draft) for draft in (0, 1)}
 
 
 def test_a_batch_of_one_draft_is_handed_on_as_it_is():

@@ -67,11 +67,13 @@ def _run(study: StudyRecipe, source: str, overrides: list[str]) -> int:
         changes = [change for _, list_ in combination for change in list_]
         where = [f"out={out / '-'.join(values)}"]
         recipe = recipes.load(study.recipe, [*changes, *overrides, *where])  # all are checked before the first runs
-        paired = "compare" if study.compare else "matrix" if study.matrix else None
-        if paired and (recipe.speed.batch, recipe.speed.repeats, len(recipe.seeds)) != (1, 1, 1):
-            raise UserError(f"{source}: key '{paired}' takes speed.batch: 1, speed.repeats: 1 and one seed, so far.")
+        once = (recipe.speed.repeats, len(recipe.seeds)) == (1, 1)
+        if study.compare and not (once and recipe.speed.batch == 1):
+            raise UserError(f"{source}: key 'compare' takes speed.batch: 1, speed.repeats: 1 and one seed, so far.")
         if study.matrix:
-            methods = [method.name for method in recipes.contenders(recipe, study.recipe)]
+            if not once:
+                raise UserError(f"{source}: key 'matrix' takes speed.repeats: 1 and one seed, so far.")
+            methods = list(recipes.contenders(recipe, study.recipe))
             study_matrix.check(study.matrix, study.axes, methods, source)
         planned.append((values, recipe))
     cells, code = [], 0

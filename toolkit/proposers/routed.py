@@ -78,6 +78,15 @@ class Served:
     seconds: float = 0.0  # its share of theirs
 
 
+@dataclass
+class Account:
+    """What came of a request."""
+
+    confidence: float | None  # of its first choice
+    seconds: float  # its share of what choosing took
+    rounds: Counter[str] = field(default_factory=Counter)  # by draft, once it has ended
+
+
 class Routed:
     has_logits = False  # where a window ends is the business of each draft's own policy
     stateful = True
@@ -92,9 +101,6 @@ class Routed:
         # Drafts that share a proposer are served together: the first of them stands for it
         self._server = [next(i for i, one in enumerate(profiles) if one.proposer is each.proposer) for each in profiles]
         self._midway = [i for i, one in enumerate(profiles) if not one.proposer.wants.target_layers]
-        self.served: dict[int, Counter[str]] = {}  # request -> draft -> rounds, of requests that have ended
-        self.confidence: dict[int, float | None] = {}  # request -> that of its first choice
-        self.seconds: dict[int, float] = {}  # request -> its share of what choosing took
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
         self._capacity = capacity
@@ -104,9 +110,9 @@ class Routed:
         choices = self.router.choose(asked)
         share = (self._clock() - began) / len(batch)
         self.rows = [Served(one.request, choice.draft) for one, choice in zip(asked, choices, strict=True)]
-        for row, choice in zip(self.rows, choices, strict=True):
-            self.served[row.request], self.confidence[row.request] = Counter(), choice.confidence
-            self.seconds[row.request] = share
+        self.accounts = {  # by request, of the batch that began last
+            one.request: Account(choice.confidence, share) for one, choice in zip(asked, choices, strict=True)
+        }
         self.groups: dict[int, Group] = {}  # by server
         for server in sorted({self._server[row.draft] for row in self.rows}):
             served = [b for b, row in enumerate(self.rows) if self._server[row.draft] == server]
@@ -158,7 +164,7 @@ class Routed:
         share = (self._clock() - began) / len(due)
         left = {}  # row -> the draft that it had
         for b, choice in zip(due, choices, strict=True):
-            self.seconds[self.rows[b].request] += share
+            self.accounts[self.rows[b].request].seconds += share
             if choice.draft != self.rows[b].draft:
                 left[b] = self.rows[b].draft
             self.rows[b] = Served(self.rows[b].request, choice.draft)
@@ -195,7 +201,7 @@ class Routed:
 
     def _close(self, row: Served) -> None:
         """A choice is over."""
-        self.served[row.request][self.profiles[row.draft].name] += row.age
+        self.accounts[row.request].rounds[self.profiles[row.draft].name] += row.age
         if self.router.learns and row.tokens:
             self.router.observe(row.draft, row.tokens, row.seconds)
 
