@@ -39,13 +39,14 @@ ARTIFACTS := \
   smollm2-cot-distilled-small:10:answers_steps,cot_distill_small \
   smollm2-cot-consensus:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps \
   smollm2-cot-consensus-d1:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps_d1 \
-  smollm2-draft-code:40:answers_code,distill_code \
-  smollm2-draft-chat:40:answers_chat,distill_chat \
-  smollm2-draft-math:40:answers_math,distill_math \
-  smollm2-draft-general:40:answers_code,answers_chat,answers_math,distill_general \
-  smollm2-draft-code-lora:20:answers_code,distill_code_lora \
-  smollm2-draft-chat-lora:20:answers_chat,distill_chat_lora \
-  smollm2-draft-math-lora:20:answers_math,distill_math_lora
+  smollm2-draft-code:22:answers_code,distill_code \
+  smollm2-draft-chat:22:answers_chat,distill_chat \
+  smollm2-draft-math:15:answers_gsm8k,answers_math,distill_math \
+  smollm2-router:15:router \
+  smollm2-draft-general:15:answers_code,answers_chat,answers_gsm8k,answers_math,distill_general \
+  smollm2-draft-code-lora:10:distill_code_lora \
+  smollm2-draft-chat-lora:10:distill_chat_lora \
+  smollm2-draft-math-lora:10:distill_math_lora
 
 .PHONY: help setup vllm-env test-vllm demo artifacts test test-slow test-real exact smoke check format bench gpu clean
 

@@ -42,7 +42,9 @@ class Encoder:
                 f"encoder '{name}': sentence-transformers is not installed. `pip install sentence-transformers`."
             )
         from sentence_transformers import SentenceTransformer  # here: importing it takes seconds
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         self.name, self.directory, self.characters = name, find(name), characters
         self.model = SentenceTransformer(
             str(self.directory), device=str(device), local_files_only=True, model_kwargs={"use_safetensors": True}

@@ -23,17 +23,21 @@ OF_ANOTHER_MODEL = {  # their drafts were trained for the real one
     "lengths_steps_t0": ["methods=[ngram]", "use=[]"],
     "sweep_steps": ["methods=[ngram]", "use=[]"],
     "consensus_steps": ["methods=[ngram]", "use=[]"],
+    "routed_cost": ["methods=[ngram]", "task={type: steps, limit: 3}"],
     "router_mixed": ["methods=[ngram]", "use=[]", "task={type: steps, limit: 3}"],
 }
 
 
 @pytest.fixture(autouse=True)
-def gsm8k(tmp_path, monkeypatch):
-    """The one data file that a recipe needs, with problems of our own."""
+def files(tmp_path, monkeypatch):
+    """The data files that recipes need, with problems of our own."""
     rows = [{"question": f"What is {i} + 2?", "answer": f"It is {i + 2}.\n#### {i + 2}"} for i in range(4)]
     data = tmp_path / "data"
     data.mkdir()
     (data / "gsm8k_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("domain_code", "domain_chat"):  # one in eight is held out, by its hash
+        rows = [{"prompt": f"Say {i} times hello.", "response": "hello", "source": "ours"} for i in range(64)]
+        (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setenv("DRAFTSMITH_DATA_DIR", str(data))
 
 

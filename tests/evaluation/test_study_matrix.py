@@ -19,7 +19,7 @@ axes:
 matrix: {{axis: {axis}}}
 out: {out}
 """
-SMALL = ["target=tiny-random:llama", "sampling.max_new_tokens=8", "speed.prompts=6"]
+SMALL = ["target=tiny-random:llama", "sampling.max_new_tokens=8", "speed.prompts=6", "speed.batch=3"]
 DRAFTS = "methods=[{name: stories, base: ngram}, {name: sums, base: speculative}, {name: general, base: ngram}]"
 
 
@@ -82,4 +82,4 @@ def test_what_has_no_draft_of_its_own_is_refused(tmp_path, capsys):
     assert study.main([written(tmp_path, axis="subject"), *SMALL, DRAFTS]) == 2
     assert "key 'matrix.axis' is 'subject'; expected an axis of domain" in capsys.readouterr().err
     assert study.main([written(tmp_path), *SMALL, DRAFTS, "seeds=[0, 1]"]) == 2
-    assert "key 'matrix' takes speed.batch: 1" in capsys.readouterr().err
+    assert "key 'matrix' takes speed.repeats: 1" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Training a router, from prompts to text: what is tried, what is learned from it, an artifact that serves."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -11,10 +12,11 @@ import torch
 from tests.artifacts import config
 from tests.routers import DRAFTS, tiny_encoder
 from tests.training.runs import finish, start
-from toolkit import artifact, methods
+from toolkit import artifact, cli, methods
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import Request, Sampling
 from toolkit.errors import UserError
+from toolkit.export import card
 from toolkit.hub import Models
 from toolkit.nets import router as routers
 from toolkit.training import main, processes, router, router_collect
@@ -126,6 +128,26 @@ def test_the_artifact_and_its_report(whole):
     stored = json.loads((whole.out / "config.json").read_text())
     assert [one["name"] for one in stored["drafts"]] == list(DRAFTS) and stored["encoder"]["hash"]
     assert stored["fallback"] == report["single"]
+
+
+def test_commands_know_a_router(whole, capsys):
+    for command in ("check", "describe", "card"):
+        assert cli.main([command, str(whole.out)]) == 0
+    test = whole.report["test"]
+    assert f"regret, ms a token {test['regret']['routed']['value']:.4f}" in capsys.readouterr().out
+    written = (whole.out / "README.md").read_text()
+    assert "a router: which of several drafts serves a prompt" in written and "and for no other pair" in written
+    assert f"| a lot | {test['ms']['random']:,.2f} |" in written and "| story | half | 8 |" in written
+    assert f"| half | {' | '.join(map(str, test['confusion'][test['drafts'].index('half')]))} |" in written
+    assert "use: [path/to/router]" in written and "draftsmith generate --router path/to/router" in written
+
+
+def test_a_card_names_all_of_many_drafts(whole):
+    manifest = artifact.read(whole.out)
+    draft = manifest.binds["draft.half"]
+    binds = manifest.binds | {f"draft.{name}": draft | {"name": name} for name in ("code", "chat", "math")}
+    written = str(card.render(dataclasses.replace(manifest, binds=binds), "router"))
+    assert all(f"the draft `{name}`" in written for name in ("code", "chat", "math"))
 
 
 def test_it_serves(whole):

@@ -111,9 +111,19 @@ def _table(method: str, found: Mapping[str, Any]) -> Table:
             f"routing gain over that draft {_bounds(found['gain_best_here'], 3)}x; fastest draft found on "
             f"{percent(found['right'])}"
         )
+        notes.append(f"chosen where a draft was the fastest: {_confused(names, found['confusion'])}")
         if found["never_fastest"]:
             notes.append(f"never the fastest: {', '.join(found['never_fastest'])}")
     return Table(f"Routing: {method} (speed set)", ["domain", *names], rows, notes)
+
+
+def _confused(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
+    """`code: code 12, chat 3; chat: chat 9`."""
+    rows = {
+        name: ", ".join(f"{other} {count}" for other, count in zip(names, row, strict=True) if count)
+        for name, row in zip(names, confusion, strict=True)
+    }
+    return "; ".join(f"{name}: {row}" for name, row in rows.items() if row)
 
 
 def _bounds(one: Mapping[str, float | None], digits: int = 2) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from toolkit.artifact import Manifest
-from toolkit.export import judged
+from toolkit.export import judged, routers
 from toolkit.export.figures import number, percent
 from toolkit.export.metadata import base_name, base_repository
 from toolkit.export.tables import QUALITY, SPEED, Row, grid, plain, table
@@ -57,7 +57,7 @@ def summary(manifest: Manifest) -> str:
     if manifest.composes:
         others = [bound(identity) for role, identity in manifest.binds.items() if role != "target"]
         drafts = "".join(f"{' and' if i else ' with'} the draft {one}" for i, one in enumerate(others))
-        together = ("target", "pair", "trio")[len(others)]
+        together = ("target", "pair", "trio")[len(others)] if len(others) < 3 else "company"
         lines.append(f"- Decides for: {bound(manifest.binds['target'])}{drafts}, and for no other {together}")
     elif "target" not in manifest.provides and "target" in manifest.binds:
         lines.append(f"- Drafts for: {bound(manifest.binds['target'])}, and for no other model")
@@ -131,7 +131,7 @@ def training(manifest: Manifest) -> str:
         if isinstance(value, str | int | float) and value != ""  # a machine without a GPU has ""
     ]
     parts = [grid(["", "value"], rows)] if rows else []
-    parts += judged.quality(found)
+    parts += judged.quality(found) + routers.quality(found)
     if curve := found.get("eval_loss"):
         points = [[str(step), f"{loss:.4f}"] for step, loss in _thinned(curve)]
         parts.append("Held-out loss:\n\n" + grid(["step", "loss"], points))
@@ -194,13 +194,8 @@ def limits(manifest: Manifest) -> str:
 
 def _deciding(manifest: Manifest) -> list[str]:
     """Of what is a part of a method: what it changes, and where it was learned."""
-    if manifest.kind == "router":
-        return [
-            "Under a lossless acceptance rule the choice of a draft changes how fast the target writes, never what it "
-            "writes.",
-            "It was learned on the times of one machine, at one batch and temperature; elsewhere another draft may be "
-            "fastest. It loads its drafts and its sentence encoder from where they were; neither is in it.",
-        ]
+    if manifest.kind == routers.KIND:
+        return routers.LIMITS
     if "length" not in manifest.provides:
         return judged.limits(manifest)
     lossy = " Where it says how leniently to verify, they change, unless its kappa allows no lenience."

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from toolkit.artifact import Manifest
+from toolkit.export import routers
 from toolkit.export.metadata import TARGET, base_name, base_repository
 
 _GREEDILY = "vLLM drafts greedily unless told otherwise, so its acceptance at temperatures above zero is another."
@@ -20,6 +21,8 @@ def how_to(manifest: Manifest, name: str) -> str:
     """Text and snippets. `name`: the artifact's directory."""
     path = f"path/to/{name}"
     parts = [f"In a recipe of `python -m eval`:\n\n{_fence('yaml', recipe(manifest, path))}"]
+    if manifest.kind == routers.KIND:
+        parts.append(f"For a prompt:\n\n{_fence('', f'draftsmith generate --router {path} \"Write a haiku.\"')}")
     if manifest.composes:
         return "\n\n".join(parts)
     if manifest.kind == "eagle3":
@@ -48,6 +51,8 @@ def recipe(manifest: Manifest, path: str) -> str:
             return f"target: {path}"
         return f"target: {base_name(manifest)}\nuse: [{path}]"
     bound = manifest.binds.get("target", {"name": "TARGET"})
+    if manifest.kind == routers.KIND:
+        return f"target: {bound['name']}\nuse: [{path}]  # itself, and each of its drafts alone"
     if manifest.composes:
         method = {"name": manifest.kind} | manifest.pieces(path)
         line = yaml.safe_dump(method, default_flow_style=True, sort_keys=False, width=1000).strip()

@@ -165,7 +165,7 @@ def _fitted(
         "single": drafts[single].name,
         "loss": settings.loss,
         "best_epoch": fitted.best_epoch,
-        "curve": fitted.curve,
+        "losses": fitted.curve,
         "temperature": fitted.temperature,
         "threshold": fitted.threshold,
         "nll": fitted.nll,
