@@ -121,8 +121,7 @@ class Routed:
     def propose(self, batch: Batch, length: LengthPolicy) -> Draft:
         if self.router.every:
             self._reconsider(batch)
-        self._lengths, self._began = batch.lengths, self._clock()
-        self._laps = [self._began]
+        self._lengths, self._laps = batch.lengths, [self._clock()]
         for group in self.groups.values():
             group.propose(batch, length.limit)
             self._laps.append(self._clock())
