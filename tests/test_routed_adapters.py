@@ -85,6 +85,14 @@ def test_they_are_one_group_and_one_model(models, drafts):
     assert attached(models) == before
 
 
+def test_their_weights_are_of_every_method_that_has_them(models, drafts):
+    adapters = set(drafts["x"]["proposer"]["adapters"].values())
+    for _ in range(2):
+        models.asked.clear()
+        decoder(models, drafts, Told(lambda asked: 0))
+        assert adapters < models.asked <= models.provenance.keys()
+
+
 def test_another_adapter_is_put_on_within_a_text(models, drafts):
     """Greedily, the text stays the target's; rows that change keep what their cache holds."""
     turns = {}

@@ -141,7 +141,7 @@ def _results(manifest: Manifest) -> list[EvalResult]:
 
 
 def _trained_on(manifest: Manifest) -> list[str]:
-    """The tasks whose prompts it has seen: a source itself, those mixed in it, or those whose answers are in its file."""
+    """The tasks whose prompts it has seen: a source itself, those mixed in it, or those that its file answers."""
     return [task for source in manifest.data.get("sources", []) for task in _tasks(source)]
 
 

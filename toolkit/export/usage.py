@@ -22,7 +22,8 @@ def how_to(manifest: Manifest, name: str) -> str:
     path = f"path/to/{name}"
     parts = [f"In a recipe of `python -m eval`:\n\n{_fence('yaml', recipe(manifest, path))}"]
     if manifest.kind == routers.KIND:
-        parts.append(f"For a prompt:\n\n{_fence('', f'draftsmith generate --router {path} "Write a haiku."')}")
+        command = f'draftsmith generate --router {path} "Write a haiku."'
+        parts.append(f"For a prompt:\n\n{_fence('', command)}")
     if manifest.composes:
         return "\n\n".join(parts)
     if manifest.kind == "eagle3":

@@ -79,6 +79,7 @@ def build(config: Config, models: Models) -> AdaptedDraft:
                 "was trained over."
             )
         digest = artifact.digest(directory)
+        models.asked.add(given)
         models.provenance[given] = {"source": f"adapter {digest[:12]} over {config.model.label}", "fingerprint": digest}
         digests += [name, digest]
     weights = hashlib.sha256(" ".join(digests).encode()).hexdigest()

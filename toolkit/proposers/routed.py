@@ -233,8 +233,11 @@ def profiles(nodes: dict[str, dict[str, Any]], models: Models, where: str) -> li
             continue
         key = json.dumps([node["proposer"] | {"choice": None}, node["length"]])
         if key not in models.pieces:
-            models.pieces[key] = _built(node, models, f"{where}: draft '{name}'")
-        proposer, length = models.pieces[key]
+            others, models.asked = models.asked, set()  # what they ask for is that of every method with them
+            models.pieces[key] = (*_built(node, models, f"{where}: draft '{name}'"), models.asked)
+            models.asked = others
+        proposer, length, asked = models.pieces[key]
+        models.asked |= asked
         choice = node["proposer"]["choice"]
         if choice not in proposer.names:
             raise UserError(
