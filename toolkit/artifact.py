@@ -33,7 +33,7 @@ _CONFIGS = ("adapter_config.json", "config.json")
 class Manifest:
     """What a person or a program has to know about an artifact before it loads it."""
 
-    kind: str  # the native format: lora, model, delta, eagle3, specdecpp, jointadaspec, autojudge, consensus
+    kind: str  # the native format: lora, model, delta, eagle3, specdecpp, jointadaspec, autojudge, consensus, router
     provides: list[str]  # the slots that it fills: target, draft, proposer, length, accept
     method: str  # how it was trained, in words for people
     base: dict[str, Any]  # the weights it is added to: a ModelConfig as a mapping; {} where it is a whole model

@@ -67,12 +67,16 @@ def _generate(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="draftsmith generate", description=PROGRAMS["generate"])
     parser.add_argument("prompt")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in sampling.temperature=1.0")
-    parser.add_argument("--target", default="smollm2-135m", help="path, hub name or tiny-random:FAMILY (%(default)s)")
-    parser.add_argument("--method", default="ngram", help="a named method, see `draftsmith list` (%(default)s)")
+    parser.add_argument("--target", help="path, hub name or tiny-random:FAMILY (smollm2-135m; with --router, its own)")
+    method = parser.add_mutually_exclusive_group()
+    method.add_argument("--method", default="ngram", help="a named method, see `draftsmith list` (%(default)s)")
+    method.add_argument("--router", metavar="DIR", help="a router of train/router.py, which chooses among its drafts")
     arguments = parser.parse_intermixed_args(argv)
     from toolkit import generate
 
-    chosen = [f"target={arguments.target}", f"method={arguments.method}"]
+    chosen = [f"target={arguments.target or 'smollm2-135m'}", f"method={arguments.method}"]
+    if arguments.router:
+        chosen = generate.by_router(arguments.router, arguments.target)
     return generate.main(arguments.prompt, [*chosen, *arguments.overrides])
 
 

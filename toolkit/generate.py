@@ -4,13 +4,18 @@ For a first look at a target and a draft. A measurement needs a baseline beside 
 `draftsmith eval`.
 """
 
+import json
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from toolkit import chat, config, methods
+from toolkit import artifact, chat, config, methods
 from toolkit.engine.types import Generation, Request, Sampling
+from toolkit.errors import UserError
 from toolkit.hub import ModelConfig, Models
+from toolkit.nets.router import KIND
+from toolkit.proposers.routed import Account, Routed
 
 
 @dataclass
@@ -32,7 +37,27 @@ def main(prompt: str, overrides: list[str]) -> int:
     [generation] = decoder.generate([Request(0, tokens)], settings.sampling, on_token=_stream)
     print()
     print(summary(method.name, generation), file=sys.stderr)
+    if isinstance(decoder.proposer, Routed):
+        print(routed(decoder.proposer.accounts[generation.id]), file=sys.stderr)
     return 0
+
+
+def by_router(directory: str, target: str | None) -> list[str]:
+    """The overrides that put a router to use: its pieces and, unless another is named, its target."""
+    manifest = artifact.read(Path(directory).expanduser())
+    if manifest.kind != KIND:
+        raise UserError(
+            f"--router {directory}: an artifact of kind '{manifest.kind}'; expected a router, which train/router.py "
+            "writes."
+        )
+    method = {"name": "routed", **manifest.pieces(directory)}
+    return [f"target={target or json.dumps(manifest.composes['target'])}", f"method={json.dumps(method)}"]
+
+
+def routed(account: Account) -> str:
+    """Which drafts served a request."""
+    served = ", ".join(f"{name} ({rounds} rounds)" for name, rounds in account.rounds.items())
+    return f"[routed] {served}" + ("" if account.confidence is None else f", confidence {account.confidence:.2f}")
 
 
 def summary(name: str, generation: Generation) -> str:

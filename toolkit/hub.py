@@ -7,6 +7,7 @@ The name `target` means the recipe's target: alone it is the very same Runner, w
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -21,10 +22,12 @@ from toolkit.loading import TARGET, DraftFrom, ModelConfig, load, spelled_out
 from toolkit.nets import gate as gates
 from toolkit.nets import heads as acceptance_heads
 from toolkit.nets import judge as judges
+from toolkit.nets import router as routers
 from toolkit.nets.eagle3 import Eagle3
 from toolkit.nets.gate import LearnedGate
 from toolkit.nets.heads import AcceptanceHead, HeadSettings
 from toolkit.nets.judge import Judge
+from toolkit.nets.router import Routing
 from toolkit.policy import Policy
 
 __all__ = ["TARGET", "DraftFrom", "ModelConfig", "Models", "check_compatible", "load_hf"]
@@ -56,6 +59,7 @@ class Models:
         self.target = Runner(model, tokenizer, name=target.name, vocab=vocab)
         self._loaded = {repr(target): self.target}
         self._heads: dict[str, tuple[Eagle3, Vocabulary]] = {}
+        self.pieces: dict[str, Any] = {}  # by its node: what is put into a model once, however many methods use it
 
     def identity(self) -> Identity:
         """The target as an artifact is bound to it: its name, weights, tokenizer and adapters."""
@@ -126,6 +130,11 @@ class Models:
         manifest = self._learned(name, gates.KIND, ("target", "draft", "draft2"))
         made_for = {"d1": manifest.binds["draft"]["fingerprint"], "d2": manifest.binds["draft2"]["fingerprint"]}
         return gates.read(Path(name).expanduser()).to(self.target.device), made_for
+
+    def router(self, name: str) -> Routing:
+        """What a router learned, in a directory. Its drafts are checked by whoever loads them (proposers/routed)."""
+        self._learned(name, routers.KIND, ("target",))
+        return routers.read(Path(name).expanduser())
 
     def _learned(self, name: str, kind: str, roles: Sequence[str] = ("target", "draft")) -> Manifest:
         """The manifest of what was learned beside this target; UserError where it is something else.

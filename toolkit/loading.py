@@ -117,33 +117,43 @@ def load(config: ModelConfig, target: ModelConfig | None) -> Loaded:
     return model.eval(), tokenizer, origin
 
 
-def identify(config: ModelConfig) -> Identity:
-    """What an artifact that is trained for this model is bound to; the weights are not loaded."""
-    base, digests = _without_adapters(config)
+def identify(config: ModelConfig, target: ModelConfig | None = None) -> Identity:
+    """What an artifact that is trained for this model is bound to; the weights are not loaded. target: as in `load`."""
+    base, digests, vocabulary = _without_adapters(config, target)
     if base.name.startswith(tiny.PREFIX):
         origin = _seeded(base)
     else:
         source = sources.resolve(base.name, base.revision)
         origin = Origin(base.name, source.how, source.fingerprint())
-    return dataclasses.replace(origin, adapters=tuple(digests)).identity(read_tokenizer(config))
+        own = trim.read(source.path)
+        vocabulary = own if vocabulary is None else vocabulary
+    if vocabulary is not None:
+        origin = _cut(origin, vocabulary)
+    return dataclasses.replace(origin, adapters=tuple(digests)).identity(_tokenizer(base))
 
 
 def read_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The model's tokenizer; the weights are not loaded."""
-    base, _ = _without_adapters(config)
+    return _tokenizer(_without_adapters(config, None)[0])
+
+
+def _tokenizer(base: ModelConfig) -> PreTrainedTokenizerBase:
     if base.name.startswith(tiny.PREFIX):
         return tiny.byte_tokenizer()
     return AutoTokenizer.from_pretrained(sources.resolve(base.name, base.revision).path, trust_remote_code=False)
 
 
-def _without_adapters(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
-    """The model that all adapters are merged into, and their digests in order."""
+def _without_adapters(
+    config: ModelConfig, target: ModelConfig | None
+) -> tuple[ModelConfig, list[str], Vocabulary | None]:
+    """The model that all adapters are merged into, their digests in order, and the vocabulary that one brings."""
     digests = [artifact.digest(adapters.read(name)[0]) for name in config.adapters]
     if not _has_base(Path(config.name).expanduser()):
-        return config, digests
+        return config, digests, None
     directory, manifest = _opened(config)
-    base, below = _without_adapters(parse(ModelConfig, manifest.base, f"{directory / artifact.MANIFEST}: key 'base'"))
-    return base, [*below, artifact.digest(directory), *digests]
+    base, below, vocabulary = _without_adapters(_named(config, manifest, target), target)
+    own = trim.read(directory)
+    return base, [*below, artifact.digest(directory), *digests], own if vocabulary is None else vocabulary
 
 
 def _has_base(directory: Path) -> bool:
@@ -213,14 +223,22 @@ def _added(config: ModelConfig, target: ModelConfig | None) -> Loaded:
     return model, tokenizer, origin
 
 
-def _base(config: ModelConfig, manifest: Manifest, target: ModelConfig | None) -> ModelConfig:
-    """The manifest's `base`, on the device and in the dtype that the recipe asks for."""
+def _named(config: ModelConfig, manifest: Manifest, target: ModelConfig | None) -> ModelConfig:
+    """The manifest's `base`; where that is the target, the target's own config with what the base says differently."""
     where = Path(config.name) / artifact.MANIFEST
     base = parse(ModelConfig, manifest.base, f"{where}: key 'base'")
-    if base.name == TARGET:
-        if target is None:
-            raise UserError(f"model '{config.name}' is made of its target (key 'base' of {where}); name a target too.")
-        base = dataclasses.replace(spelled_out(base, target), quant="none")
+    if base.name != TARGET:
+        return base
+    if target is None:
+        raise UserError(f"model '{config.name}' is made of its target (key 'base' of {where}); name a target too.")
+    return spelled_out(base, target)
+
+
+def _base(config: ModelConfig, manifest: Manifest, target: ModelConfig | None) -> ModelConfig:
+    """What the manifest names, on the device and in the dtype that the recipe asks for."""
+    base = _named(config, manifest, target)
+    if manifest.base["name"] == TARGET:
+        base = dataclasses.replace(base, quant="none")
     dtype = base.dtype if config.dtype == "auto" else config.dtype
     return dataclasses.replace(base, dtype=dtype, device=base.device if config.device == "auto" else config.device)
 
@@ -247,6 +265,11 @@ def _trimmed(model: PreTrainedModel, origin: Origin, directory: Path, own: Tenso
     if own is not None:
         with torch.no_grad():
             model.get_output_embeddings().weight.copy_(own)
+    return _cut(origin, vocabulary)
+
+
+def _cut(origin: Origin, vocabulary: Vocabulary) -> Origin:
+    """Where a model with a trimmed head comes from."""
     other = hashlib.sha256(f"{origin.fingerprint} {vocabulary.ids.tolist()}".encode()).hexdigest()
     return dataclasses.replace(origin, fingerprint=other, vocabulary=vocabulary)
 

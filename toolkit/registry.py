@@ -12,7 +12,7 @@ from types import ModuleType
 
 from toolkit.errors import UserError
 
-ROLES = ("proposers", "lengths", "acceptance", "tasks")
+ROLES = ("proposers", "lengths", "acceptance", "routers", "tasks")
 _TOOLKIT = Path(__file__).parent
 
 

@@ -51,4 +51,4 @@ COLLECTED, HEADS, DISTILLED = run_by("collect"), run_by("eagle3"), run_by("disti
 TRACES = [path for path in COLLECTED if "trace" in yaml.safe_load((ROOT / path).read_text())]
 ANSWERS = [path for path in COLLECTED if path not in TRACES]
 ACCEPTANCE_HEADS, POLICIES = run_by("specdecpp"), run_by("jointadaspec")
-JUDGES, GATES = run_by("autojudge"), run_by("consensus")
+JUDGES, GATES, ROUTERS = run_by("autojudge"), run_by("consensus"), run_by("router")

@@ -17,6 +17,7 @@ from tests.recipes.shipped import (
     PIPELINES,
     POLICIES,
     ROOT,
+    ROUTERS,
     TRAIN,
     command,
     launched,
@@ -59,7 +60,7 @@ def test_the_first_line_runs_this_very_file(path):
         assert words[0] == "python"
         OTHERS[program(path)](path)
     else:
-        learned = ACCEPTANCE_HEADS + POLICIES + JUDGES + GATES
+        learned = ACCEPTANCE_HEADS + POLICIES + JUDGES + GATES + ROUTERS
         assert path in LORA + PIPELINES + COLLECTED + HEADS + DISTILLED + learned
         assert words[:3] == ["accelerate", "launch", "--config_file"]
         assert launched(path).is_file()

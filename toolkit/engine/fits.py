@@ -5,25 +5,34 @@ from toolkit.errors import UserError
 
 
 def check(proposer: Proposer, length: LengthPolicy, accept: AcceptanceRule) -> None:
-    """Refuse a policy that reads draft logits beside a proposer that has none, a policy or rule that was trained with
-    another draft, and a rule that needs notes which the policy does not write.
+    """As `drafts`; and refuse a rule that was trained with another draft, or that needs notes which the policy does not
+    write.
     """
+    drafts(proposer, length)
+    _own(proposer, "acceptance rule", accept)
+    if missing := accept.reads - length.writes:
+        raise UserError(
+            f"acceptance rule '{kind(accept)}' reads {sorted(missing)[0]!r} of each token, which length policy "
+            f"'{kind(length)}' does not write: give both the same policy, kappa and order"
+        )
+
+
+def drafts(proposer: Proposer, length: LengthPolicy) -> None:
+    """Refuse a policy that reads draft logits where there are none, or that was trained with another draft."""
     if length.reads_logits and not proposer.has_logits:
         raise UserError(
             f"length policy '{kind(length)}' reads draft logits, and proposer '{kind(proposer)}' has none: "
             "use length 'fixed' with it, or a proposer that runs a draft model"
         )
-    for role, piece in (("length policy", length), ("acceptance rule", accept)):
-        if piece.made_for not in (None, proposer.weights):
-            raise UserError(
-                f"{role} '{kind(piece)}' was trained with another draft than the one of proposer '{kind(proposer)}' "
-                f"(weights {piece.made_for[:12]}... there, {proposer.weights[:12] or 'none'}... here): use it with its "
-                "own draft, or train it again for this one"
-            )
-    if missing := accept.reads - length.writes:
+    _own(proposer, "length policy", length)
+
+
+def _own(proposer: Proposer, role: str, piece: LengthPolicy | AcceptanceRule) -> None:
+    if piece.made_for not in (None, proposer.weights):
         raise UserError(
-            f"acceptance rule '{kind(accept)}' reads {sorted(missing)[0]!r} of each token, which length policy "
-            f"'{kind(length)}' does not write: give both the same policy, kappa and order"
+            f"{role} '{kind(piece)}' was trained with another draft than the one of proposer '{kind(proposer)}' "
+            f"(weights {piece.made_for[:12]}... there, {proposer.weights[:12] or 'none'}... here): use it with its "
+            "own draft, or train it again for this one"
         )
 
 

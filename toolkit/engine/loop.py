@@ -160,7 +160,7 @@ class SpecDecoder:
                 done += [row.generation for row in self._refill(feed, batch, cache, read, keys, rows, ended, sampling)]
                 clock.lap("prefill")
             if any(ended):
-                kept = _compaction(ended)
+                kept = compaction(ended)
                 rows = [rows[b] for b in kept]
                 read = read[kept.numpy()]
                 keys = keys[kept.to(keys.device)]
@@ -293,7 +293,7 @@ class SpecDecoder:
         batch.room = batch.room - counts
 
 
-def _compaction(ended: list[bool]) -> torch.Tensor:
+def compaction(ended: list[bool]) -> torch.Tensor:
     """Which old row each new row is: the last live rows move into the holes, all others stay where they are."""
     alive = [b for b, end in enumerate(ended) if not end]
     movers = [b for b in alive if b >= len(alive)]

@@ -36,6 +36,7 @@ class Leader(nn.Module):
     def __init__(self, linear: PackedLinear, sizes: list[int]) -> None:
         super().__init__()
         self.linear, self.sizes = linear, sizes
+        self.in_features, self.out_features = linear.in_features, sizes[0]
         self.source: Tensor | None = None
         self.parts: tuple[Tensor, ...] = ()
 
@@ -52,6 +53,7 @@ class Follower(nn.Module):
         super().__init__()
         self._leader = (leader,)  # in a tuple: not a submodule of this one too
         self.part = part
+        self.in_features, self.out_features = leader.in_features, leader.sizes[part]
         self.is_last = part == len(leader.sizes) - 1
 
     def forward(self, x: Tensor) -> Tensor:

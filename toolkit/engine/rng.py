@@ -6,6 +6,7 @@ no draw can serve twice: sharing one between draft and residual, or reusing one 
 output. The mixer is splitmix64 (Steele, Lea, Flood 2014), applied once per absorbed word.
 """
 
+from copy import copy
 from enum import IntEnum
 
 import torch
@@ -55,6 +56,12 @@ class Rng:
 
     def __init__(self, keys: Tensor, committed: Tensor) -> None:
         self._state = _absorb(keys, committed)  # [B]
+
+    def select(self, rows: Tensor) -> "Rng":
+        """That of some rows ([B'] int64, on the device), in that order: a row draws the same in any company."""
+        some = copy(self)
+        some._state = self._state[rows]
+        return some
 
     def uniform(self, purpose: Purpose, position: Tensor | int, draw: int = 0) -> Tensor:
         """Uniforms in [0, 1), float64 with 52 random bits.

@@ -10,7 +10,7 @@ The abstractions are those of docs/design.md. A method is a composition: propose
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -130,6 +130,19 @@ class Batch:
     @property
     def device(self) -> torch.device:
         return self.tokens.device
+
+    def select(self, rows: Tensor) -> "Batch":
+        """Some of its rows ([B'] int64, host) as a batch of their own, in that order; texts are copied."""
+        on_device, on_host = rows.to(self.device), rows.numpy()
+        return replace(
+            self,
+            requests=self.requests[on_device],
+            text=self.text[on_host],
+            tokens=self.tokens[on_device],
+            lengths=self.lengths[on_host],
+            room=self.room[on_host],
+            rng=None if self.rng is None else self.rng.select(on_device),  # none yet at prefill
+        )
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,15 @@ def compare(base: Side, other: Side, unit: str = "seconds", seed: int = 0) -> Co
     return Comparison(accuracy, tokens, acceptance, tau, cost, pace, len(timed), len(judged))
 
 
+def tau_of(side: Side, seed: int = 0) -> Interval | None:
+    """Emitted tokens a target forward, resampled by prompt; None where nothing was timed."""
+    if not side.speed:
+        return None
+    table = _speed_table([side.speed[key] for key in sorted(side.speed)])
+    picks = np.random.default_rng(seed).integers(len(table), size=(RESAMPLES, len(table)))
+    return _interval(*_over(table, picks, 0, 3))
+
+
 _Draws = tuple[float, np.ndarray]  # the figure itself, and its resamples
 
 

@@ -16,6 +16,7 @@ from toolkit.evaluation import system
 from toolkit.evaluation.prompts import Prompt
 from toolkit.evaluation.recipe import SamplingConfig, SpeedConfig
 from toolkit.evaluation.records import Record, SetName
+from toolkit.proposers.routed import Account, Routed
 from toolkit.tasks._types import Task
 
 
@@ -84,14 +85,16 @@ def resume_key(setting: Setting, config: dict, prompt: Prompt, block: Block) -> 
 
 def decode(
     decoder: SpecDecoder, prompts: Sequence[Prompt], sampling: Sampling, repeat: int = 0
-) -> list[tuple[int, Generation | Exception]]:
-    """Per prompt: how many were decoded with it, and its generation or what it died of."""
+) -> list[tuple[int, Generation | Exception, Account | None]]:
+    """Per prompt: how many were decoded with it, its generation or what it died of, and what a router made of it."""
     requests = [Request(prompt.request_id, prompt.tokens, repeat) for prompt in prompts]
     try:
-        return [(len(requests), generation) for generation in decoder.generate(requests, sampling)]
+        done = decoder.generate(requests, sampling)
+        accounts = decoder.proposer.accounts if isinstance(decoder.proposer, Routed) else {}
+        return [(len(requests), generation, accounts.get(generation.id)) for generation in done]
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a row
         if len(prompts) == 1:
-            return [(1, error)]
+            return [(1, error, None)]
     return [outcome for prompt in prompts for outcome in decode(decoder, [prompt], sampling, repeat)]
 
 
@@ -103,7 +106,7 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
     outcomes = decode(contender.decoder, block.prompts, setting.sampling_of(block), block.repeat)
     peak = system.peak_memory(device)
     rows = []
-    for prompt, (batch, outcome) in zip(block.prompts, outcomes, strict=True):
+    for prompt, (batch, outcome, account) in zip(block.prompts, outcomes, strict=True):
         first = block.prompts[0] if batch > 1 else prompt
         row = Record(
             set=block.set,
@@ -122,6 +125,8 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
             peak_memory=peak,
         )
         _fill(row, outcome, prompt, setting.task)
+        if row.ok and account is not None:
+            row.routed, row.routing_seconds = dict(account.rounds), account.seconds
         rows.append(row)
     return rows
 

@@ -1,6 +1,6 @@
 """Which rows a recipe asks for, which of them are there, and which have to be decoded again."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from toolkit import methods
@@ -122,7 +122,7 @@ def contender(method: MethodConfig, models: Models, recipe: EvalRecipe) -> Conte
     models.asked.clear()
     decoder, own = methods.built(method, models)
     pieces = {key: value for key, value in asdict(method).items() if key != "name"}
-    options = [option for piece in pieces.values() for option in piece.values()]
+    options = [option for piece in pieces.values() for option in _options(piece)]
     drafts = {spelled_out(draft, models.config).label for draft in _drafts(options)}
     pieces["weights"] = {name: models.provenance[name]["fingerprint"] for name in sorted(models.asked)}
     if unused := sorted(drafts - models.asked):
@@ -145,8 +145,19 @@ def setting(recipe: EvalRecipe, models: Models, session: str, task: object) -> S
 
 def _drafts(options: Sequence[object]) -> list[ModelConfig]:
     """The models in a method's pieces: the options that were a ModelConfig."""
-    keys = {field.name for field in fields(ModelConfig)}
-    return [parse(ModelConfig, o, "draft") for o in options if isinstance(o, dict) and o.keys() == keys]
+    return [parse(ModelConfig, option, "draft") for option in options if _is_model(option)]
+
+
+def _options(piece: dict[str, object]) -> Iterator[object]:
+    """A piece's options and, where it holds others, theirs; a model is one option."""
+    for option in piece.values():
+        yield option
+        if isinstance(option, dict) and not _is_model(option):
+            yield from _options(option)
+
+
+def _is_model(option: object) -> bool:
+    return isinstance(option, dict) and option.keys() == {field.name for field in fields(ModelConfig)}
 
 
 def item(contender: Contender, prompt: Prompt, block: Block) -> Item:

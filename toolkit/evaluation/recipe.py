@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import artifact, config, methods
+from toolkit.artifact import Manifest
 from toolkit.engine.types import Sampling
 from toolkit.errors import UserError
 from toolkit.evaluation import grid, timed
@@ -17,6 +18,7 @@ from toolkit.evaluation.grid import Cell
 from toolkit.evaluation.score import BASELINE
 from toolkit.hub import ModelConfig
 from toolkit.methods import MethodConfig
+from toolkit.nets import router as routers
 
 
 @dataclass
@@ -57,7 +59,7 @@ class SpeedConfig:
 class EvalRecipe:
     target: ModelConfig
     task: Any  # a piece: its name, or a mapping with its type and options
-    use: list[str] = field(default_factory=list)  # artifacts that the target takes in: directories of LoRA adapters
+    use: list[str] = field(default_factory=list)  # artifacts: LoRA adapters that the target takes in, a router
     methods: list[Any] = field(default_factory=list)  # names of recipes/eval/methods, or mappings: name, pieces, grid
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -77,10 +79,18 @@ def load(path: Path | str, overrides: list[str]) -> EvalRecipe:
 
 
 def with_artifacts(recipe: EvalRecipe, where: Path | str) -> EvalRecipe:
-    """The recipe with the artifacts of `use` among its target's adapters, each checked to be one of a target."""
+    """The recipe with the artifacts of `use` in it: those of a target among its adapters, a router among its methods.
+
+    A router brings `routed` along and, for its report, `only_NAME` of each of its drafts.
+    """
+    adapters, chosen = [*recipe.target.adapters], [*recipe.methods]
     for name in recipe.use:
         manifest = artifact.read(Path(name).expanduser())
         if manifest.kind == "lora" and "target" in manifest.provides:
+            adapters.append(name)
+            continue
+        if manifest.kind == routers.KIND:
+            chosen += _routed(name, manifest)
             continue
         slots = ", ".join(manifest.provides)
         ways = {
@@ -91,10 +101,20 @@ def with_artifacts(recipe: EvalRecipe, where: Path | str) -> EvalRecipe:
         how = "; ".join(ways[slot] for slot in manifest.provides if slot in ways)
         raise UserError(
             f"{where}: key 'use': {name} is of kind '{manifest.kind}' and provides: {slots or 'nothing'}. Expected a "
-            f"LoRA that provides target{'; ' + how if how else ''}."
+            f"LoRA that provides target{'; ' + how if how else ''}. A router goes here, too."
         )
-    adapters = [*recipe.target.adapters, *recipe.use]
-    return dataclasses.replace(recipe, target=dataclasses.replace(recipe.target, adapters=adapters))
+    target = dataclasses.replace(recipe.target, adapters=adapters)
+    return dataclasses.replace(recipe, target=target, methods=chosen)
+
+
+def _routed(name: str, manifest: Manifest) -> list[dict[str, Any]]:
+    """The methods of a router: itself, and each of its drafts alone."""
+    pieces = manifest.pieces(name)
+    methods = [{"name": "routed", **pieces}]
+    for draft in routers.read(Path(name).expanduser()).drafts:
+        alone = pieces["proposer"] | {"router": {"type": "fixed", "draft": draft.name}}
+        methods.append({"name": f"only_{draft.name}", **pieces, "proposer": alone})
+    return methods
 
 
 def contenders(recipe: EvalRecipe, where: Path | str) -> dict[str, tuple[MethodConfig, Cell]]:

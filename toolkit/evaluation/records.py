@@ -65,6 +65,8 @@ class Record:
     divergence: float | None = None  # sum of D over verified places; of lossy methods, in the quality set
     counters: dict[str, int] = field(default_factory=dict)  # what the acceptance rule counted, by name
     sources: str = ""  # a letter a token: 1 or 2, the draft whose choice a gate took, or t, the target; "": no gate
+    routed: dict[str, int] = field(default_factory=dict)  # of a router: rounds by draft
+    routing_seconds: float = 0.0  # and what choosing took, a share of the batch's
     rounds: int = 0
     drafts: int = 0
     proposed: int = 0
@@ -90,7 +92,7 @@ class Record:
 
 
 _FIELDS = {f.name for f in fields(Record)}
-_LATER = {"sources"}  # rows of this schema version may be older than these
+_LATER = {"sources", "routed", "routing_seconds"}  # rows of this schema version may be older than these
 
 
 def parse(line: bytes) -> Record:

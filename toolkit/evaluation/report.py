@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit import methods
 from toolkit.engine.types import Request, Sampling
-from toolkit.evaluation import counters, equality, plots, system, table
+from toolkit.evaluation import counters, equality, plots, routing_report, system, table
 from toolkit.evaluation.equality import Equality, GapOf
 from toolkit.evaluation.measure import Contender
 from toolkit.evaluation.outdir import OutDir
@@ -23,6 +23,7 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
     quality = qualities(rows, names)
     speed = speeds(rows, names, quality)
     equal = _equalities(plan, rows)
+    routed = routing_report.reports(plan, rows)
     notes = _notes(plan, rows, out.sessions, equal)
     device = plan.models.target.device
     memory = system.peak_label(device)
@@ -42,6 +43,7 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
             "speed": [asdict(s, dict_factory=_finite) for s in speed],
             "quality": [asdict(q) for q in quality],
             "equality": [asdict(e) | {"rate": e.rate, "bugs": e.bugs} for e in equal.values()],
+            "routing": routed,
             "notes": notes,
         },
     )
@@ -51,6 +53,7 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
         tables.append(table.time_table(speed, memory, device.type))
         tables.append(table.position_table(speed))
         tables += counters.tables(speed, "speed set")
+        tables += routing_report.tables(routed)
     if quality:
         tables.append(table.quality_table(quality))
         tables += counters.tables(quality, "quality set")

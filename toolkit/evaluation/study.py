@@ -3,6 +3,7 @@
 `axes` name the changes: each value of an axis is a list of overrides of `recipe`. Every cell is an ordinary eval run in
 a directory of its own, so a killed study goes on and each cell can be looked into. `compare` sets two values of an axis
 side by side over the same prompts: accuracy, acceptance, and seconds per correct answer, with paired intervals.
+`matrix` does so with methods: drafts that are named as the values of an axis (see study_matrix).
 """
 
 import itertools
@@ -15,10 +16,11 @@ from typing import Literal
 from toolkit import config
 from toolkit.errors import UserError
 from toolkit.evaluation import recipe as recipes
-from toolkit.evaluation import run, study_table
+from toolkit.evaluation import run, study_matrix, study_table
 from toolkit.evaluation.compare import Side, compare
+from toolkit.evaluation.study_matrix import MatrixConfig
 from toolkit.evaluation.study_table import Cell
-from toolkit.files import write_atomic, write_json
+from toolkit.files import finite, write_atomic, write_json
 
 
 @dataclass
@@ -36,6 +38,7 @@ class StudyRecipe:
     recipe: str  # the eval recipe that all cells share
     axes: dict[str, dict[str, list[str]]]  # axis -> value -> overrides; later axes win
     compare: CompareConfig | None = None
+    matrix: MatrixConfig | None = None
     out: str | None = None  # null: results/<name of the recipe's file>
     title: str = field(default="")
 
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _load_and_run(path: str, overrides: list[str]) -> int:
     """Overrides are the study's own where they name one of its keys, else every cell's."""
-    own = {"recipe", "axes", "compare", "out", "title"}
+    own = {"recipe", "axes", "compare", "matrix", "out", "title"}
     mine = [text for text in overrides if text.partition("=")[0].partition(".")[0] in own]
     study = config.load(StudyRecipe, path, mine)
     _check(study, path)
@@ -64,8 +67,14 @@ def _run(study: StudyRecipe, source: str, overrides: list[str]) -> int:
         changes = [change for _, list_ in combination for change in list_]
         where = [f"out={out / '-'.join(values)}"]
         recipe = recipes.load(study.recipe, [*changes, *overrides, *where])  # all are checked before the first runs
-        if study.compare and (recipe.speed.batch, recipe.speed.repeats, len(recipe.seeds)) != (1, 1, 1):
+        once = (recipe.speed.repeats, len(recipe.seeds)) == (1, 1)
+        if study.compare and not (once and recipe.speed.batch == 1):
             raise UserError(f"{source}: key 'compare' takes speed.batch: 1, speed.repeats: 1 and one seed, so far.")
+        if study.matrix:
+            if not once:
+                raise UserError(f"{source}: key 'matrix' takes speed.repeats: 1 and one seed, so far.")
+            methods = list(recipes.contenders(recipe, study.recipe))
+            study_matrix.check(study.matrix, study.axes, methods, source)
         planned.append((values, recipe))
     cells, code = [], 0
     for number, (values, recipe) in enumerate(planned, start=1):
@@ -79,8 +88,14 @@ def _run(study: StudyRecipe, source: str, overrides: list[str]) -> int:
 
 def _summarise(study: StudyRecipe, source: str, out: Path, cells: Sequence[Cell]) -> None:
     comparisons = list(_comparisons(study, cells)) if study.compare else []
-    tables = study_table.tables(list(study.axes), cells, study.compare, comparisons)
-    write_json(out / "study.json", study_table.as_json(source, list(study.axes), cells, comparisons))
+    axes = list(study.axes)
+    tables = study_table.tables(axes, cells, study.compare, comparisons)
+    written = study_table.as_json(source, axes, cells, comparisons)
+    if study.matrix:
+        entries = study_matrix.of(study.matrix, axes, cells)
+        tables.append(study_matrix.table(study.matrix, axes, entries))
+        written |= {"matrix": finite(entries)}
+    write_json(out / "study.json", written)
     write_atomic(out / "study.md", study_table.markdown(study.title or Path(source).stem, tables).encode())
     study_table.pictures(out, cells)
     study_table.show(tables)

@@ -27,7 +27,7 @@ def summary(manifest: Manifest, directory: Path) -> str:
 
 def _base(manifest: Manifest) -> str:
     if not manifest.base:
-        return "its target" if manifest.shares else "none: a whole model"
+        return "its target" if manifest.shares else "none: a whole model" if manifest.kind == "model" else "none"
     made_of = manifest.base.get("draft_from")
     layers = f", its layers {', '.join(map(str, made_of['layers']))}" if made_of else ""
     return f"{manifest.base['name']}{layers}"
@@ -51,6 +51,7 @@ def _training(manifest: Manifest) -> str:
         "best held-out tau": found.get("best", {}).get("tau"),
         "crossed AUC": found.get("auc", {}).get("crossed", {}).get("value"),
         "held-out accuracy": found.get("val_accuracy"),
+        "regret, ms a token": found.get("test", {}).get("regret", {}).get("routed", {}).get("value"),
     }
     steps = [f"{found['steps']} steps"] if "steps" in found else []
     return ", ".join([*steps, *(f"{name} {value:.4f}" for name, value in named.items() if value is not None)]) or "?"

@@ -141,9 +141,16 @@ def _results(manifest: Manifest) -> list[EvalResult]:
 
 
 def _trained_on(manifest: Manifest) -> list[str]:
-    """The tasks whose prompts it has seen: named by a source itself, or asked to collect the answers in its file."""
-    sources = manifest.data.get("sources", [])
-    return [task for source in sources for task in source.get("tasks", [source["type"]] if "type" in source else [])]
+    """The tasks whose prompts it has seen: a source itself, those mixed in it, or those that its file answers."""
+    return [task for source in manifest.data.get("sources", []) for task in _tasks(source)]
+
+
+def _tasks(source: dict[str, Any] | str) -> list[str]:
+    if isinstance(source, str):
+        return [source]
+    if "tasks" in source:
+        return [task for part in source["tasks"] for task in _tasks(part)]
+    return [source["type"]] if "type" in source else []
 
 
 def _listed(value: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from toolkit.artifact import Manifest
-from toolkit.export import judged
+from toolkit.export import judged, routers
 from toolkit.export.figures import number, percent
 from toolkit.export.metadata import base_name, base_repository
 from toolkit.export.tables import QUALITY, SPEED, Row, grid, plain, table
@@ -19,7 +19,7 @@ _POINTS = 8  # of the loss curve
 _HELD_OUT = ("step", "tau", "accepted of proposed", "by position")
 _SETTINGS = (
     *("student", "head", "vocabulary", "loss", "unroll", "on_policy", "lora", "train"),
-    "judge",
+    *("judge", "collect"),
 )  # parts of a recipe
 _SHORT = 12  # characters of a SHA-256
 _COUNTS = {
@@ -37,10 +37,12 @@ _KINDS = {
     "jointadaspec": "tables of when to stop drafting and how leniently to verify (JointAdaSpec)",
     "autojudge": "a classifier of which mismatches matter (AutoJudge)",
     "consensus": "a gate between two drafts and their target (Consensus AutoJudge)",
+    "router": "a router: which of several drafts serves a prompt",
 }
 _FINGERPRINTS = {  # what they are of, where it is not token ids
     **dict.fromkeys(("specdecpp", "jointadaspec"), "of the traces"),
     "autojudge": "of the mined rows",
+    "router": "of the measured times",
 }
 _SOFTWARE = ("python", "torch", "transformers")  # in a manifest's hardware, and told apart from it in the card
 
@@ -55,7 +57,7 @@ def summary(manifest: Manifest) -> str:
     if manifest.composes:
         others = [bound(identity) for role, identity in manifest.binds.items() if role != "target"]
         drafts = "".join(f"{' and' if i else ' with'} the draft {one}" for i, one in enumerate(others))
-        together = ("target", "pair", "trio")[len(others)]
+        together = ("target", "pair", "trio")[len(others)] if len(others) < 3 else "company"
         lines.append(f"- Decides for: {bound(manifest.binds['target'])}{drafts}, and for no other {together}")
     elif "target" not in manifest.provides and "target" in manifest.binds:
         lines.append(f"- Drafts for: {bound(manifest.binds['target'])}, and for no other model")
@@ -129,7 +131,7 @@ def training(manifest: Manifest) -> str:
         if isinstance(value, str | int | float) and value != ""  # a machine without a GPU has ""
     ]
     parts = [grid(["", "value"], rows)] if rows else []
-    parts += judged.quality(found)
+    parts += judged.quality(found) + routers.quality(found)
     if curve := found.get("eval_loss"):
         points = [[str(step), f"{loss:.4f}"] for step, loss in _thinned(curve)]
         parts.append("Held-out loss:\n\n" + grid(["step", "loss"], points))
@@ -192,6 +194,8 @@ def limits(manifest: Manifest) -> str:
 
 def _deciding(manifest: Manifest) -> list[str]:
     """Of what is a part of a method: what it changes, and where it was learned."""
+    if manifest.kind == routers.KIND:
+        return routers.LIMITS
     if "length" not in manifest.provides:
         return judged.limits(manifest)
     lossy = " Where it says how leniently to verify, they change, unless its kappa allows no lenience."

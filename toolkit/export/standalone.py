@@ -49,7 +49,7 @@ def export(
         raise UserError(
             f"{directory}: is no EAGLE-3 head (kind '{manifest.kind}'); leave out --verifier, --embeddings."
         )
-    needed = manifest.base.get("name") == TARGET or embeddings
+    needed = _of_target(manifest) or embeddings
     if not needed and (target or target_adapters):
         raise UserError(
             f"{directory}: nothing of its target goes into it (base: '{manifest.base.get('name', 'none')}'); leave out "
@@ -72,6 +72,15 @@ def export(
     if (out / SIDE_FILE).is_file():
         sources.say(f"{out / SIDE_FILE} gives 'model' by its name alone; put the path there under which vLLM finds it")
     return written
+
+
+def _of_target(manifest: Manifest) -> bool:
+    """Made of its target, be it by way of a draft that was."""
+    name = manifest.base.get("name", "")
+    below = Path(name).expanduser()
+    if not name or name == TARGET or not (below / artifact.MANIFEST).is_file():
+        return name == TARGET
+    return _of_target(artifact.read(below))
 
 
 def _target(directory: Path, manifest: Manifest, name: str | None, given: Sequence[str]) -> ModelConfig:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from toolkit.artifact import Manifest
+from toolkit.export import routers
 from toolkit.export.metadata import TARGET, base_name, base_repository
 
 _GREEDILY = "vLLM drafts greedily unless told otherwise, so its acceptance at temperatures above zero is another."
@@ -20,11 +21,15 @@ def how_to(manifest: Manifest, name: str) -> str:
     """Text and snippets. `name`: the artifact's directory."""
     path = f"path/to/{name}"
     parts = [f"In a recipe of `python -m eval`:\n\n{_fence('yaml', recipe(manifest, path))}"]
+    if manifest.kind == routers.KIND:
+        command = f'draftsmith generate --router {path} "Write a haiku."'
+        parts.append(f"For a prompt:\n\n{_fence('', command)}")
     if manifest.composes:
         return "\n\n".join(parts)
     if manifest.kind == "eagle3":
         return "\n\n".join([*parts, *_head(manifest, path)])
-    of_target = manifest.base.get("name") == TARGET
+    over_draft = bool(manifest.binds.get("base", {}).get("adapters"))  # which nobody loads by its name alone
+    of_target = over_draft or manifest.base.get("name") == TARGET
     if manifest.kind == "lora" and not of_target:
         base = base_repository(manifest) or base_name(manifest)
         parts.append(f"With PEFT:\n\n{_fence('python', _peft(base, path))}")
@@ -47,6 +52,8 @@ def recipe(manifest: Manifest, path: str) -> str:
             return f"target: {path}"
         return f"target: {base_name(manifest)}\nuse: [{path}]"
     bound = manifest.binds.get("target", {"name": "TARGET"})
+    if manifest.kind == routers.KIND:
+        return f"target: {bound['name']}\nuse: [{path}]  # itself, and each of its drafts alone"
     if manifest.composes:
         method = {"name": manifest.kind} | manifest.pieces(path)
         line = yaml.safe_dump(method, default_flow_style=True, sort_keys=False, width=1000).strip()

@@ -50,7 +50,10 @@ def _base(config: ModelConfig, target: ModelConfig | None) -> PreTrainedModel:
         )
     parsed = parse(ModelConfig, base, f"{where}: key 'base'")
     named = parsed if target is None else spelled_out(parsed, target)
-    return load(dataclasses.replace(named, dtype=config.dtype, device=config.device, quant="none"), target)[0]
+    named = dataclasses.replace(named, dtype=config.dtype, device=config.device, quant="none")
+    if (Path(named.name).expanduser() / trim.FILE).is_file():  # a LoRA over a draft that was trimmed already
+        return _base(named, target)
+    return load(named, target)[0]
 
 
 @torch.no_grad()

@@ -73,7 +73,7 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     path = Path(settings.path)
     asked_for = asked(prompts, read_tokenizer(target), where)
     parts = _open(path, {"target": identify(target), "settings": _decoding(settings)}, where)
-    done = _done(parts)
+    done = read_parts(parts)
     missing = [one for one in asked_for if done.get(one.key, {}).get("prompt") != one.prompt]
     missing.sort(key=lambda one: len(one.tokens))
     own = missing[state.process_index :: state.num_processes]
@@ -82,10 +82,10 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
         with _engine(target, settings) as decode, Bar("answers", len(own)) as bar:
             for chunk in _chunks(own, settings.batch):
                 lines = [json.dumps(_row(*answered)) + "\n" for answered in decode(chunk)]
-                _append(parts / f"{state.process_index}.jsonl", "".join(lines))
+                append(parts / f"{state.process_index}.jsonl", "".join(lines))
                 bar.advance(len(chunk), settings.method)
     state.wait_for_everyone()
-    done = _done(parts)
+    done = read_parts(parts)
     if state.is_main_process:
         rows = [done[one.key] for one in asked_for]
         with artifact.writing(path):
@@ -186,14 +186,14 @@ def _open(path: Path, identity: dict[str, Any], where: Path | str) -> Path:
     return parts
 
 
-def _append(part: Path, lines: str) -> None:
+def append(part: Path, lines: str) -> None:
     """Starts on a line of its own where a kill cut the last one short."""
     with artifact.writing(part), part.open("ab+") as file:
         torn = file.tell() and part.read_bytes()[-1:] != b"\n"
         file.write((b"\n" if torn else b"") + lines.encode())
 
 
-def _done(parts: Path) -> dict[str, dict[str, Any]]:
+def read_parts(parts: Path) -> dict[str, dict[str, Any]]:
     """Rows by key, of all processes of all sittings; a line that a kill cut short counts as not there."""
     rows = {}
     for part in sorted(parts.glob("*.jsonl")):

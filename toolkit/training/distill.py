@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import torch
 
-from toolkit import config, delta, hub
+from toolkit import artifact, binding, config, delta, hub, loading
 from toolkit.binding import Identity
 from toolkit.engine.vocabulary import Vocabulary
+from toolkit.errors import UserError
 from toolkit.loading import TARGET, ModelConfig, identify, read_tokenizer
 from toolkit.training import documents, drafts, finish, losses, processes, texts, vocab
 from toolkit.training.distill_learner import DistillLearner, OnPolicyConfig
@@ -38,7 +39,10 @@ class VocabularyConfig:
 
 @dataclass
 class DistillRecipe(DraftRecipe):
-    """`student: {name: target, draft_from: {layers: [0, 15, 29]}}`, or a small model of the target's family."""
+    """`student: {name: target, draft_from: {layers: [0, 15, 29]}}`, or a small model of the target's family.
+
+    With `lora`, also a draft that was trained before: adapters over one draft can be in use side by side.
+    """
 
     data: TextsConfig = field(default_factory=lambda: TextsConfig([]))
     method: str = "distilled on the target's answers"
@@ -98,10 +102,18 @@ def run(recipe: DistillRecipe, command: dict[str, Any]) -> Path:
 
 
 def bound(recipe: DistillRecipe) -> dict[str, Identity]:
-    """What the artifact is bound to: its target, and the base of a LoRA of another model."""
-    target = {"target": identify(recipe.target)}
+    """What the artifact is bound to: its target, and the base of a LoRA of another model.
+
+    UserError where the student is an artifact for another target.
+    """
+    target = identify(recipe.target)
+    directory = Path(recipe.student.name).expanduser()
+    if recipe.student.name != TARGET and (directory / artifact.MANIFEST).is_file():
+        manifest = artifact.read(directory)
+        if "target" in manifest.binds and "target" not in manifest.provides:
+            binding.check(directory, manifest.binds["target"], target)
     added = recipe.lora is not None and recipe.student.name != TARGET
-    return target | {"base": identify(recipe.student)} if added else target
+    return {"target": target} | ({"base": identify(recipe.student, recipe.target)} if added else {})
 
 
 def read(recipe: DistillRecipe, target: Identity, where: Path | str) -> Texts:
@@ -128,7 +140,7 @@ class Distilled:
         self.base = {} if self.kind == "model" else finish.base(recipe.student)
         self.layers = [teacher.final] if losses.needs_teacher(loss) else []
         self.student = student(recipe, teacher, loaded.train, where)
-        if recipe.vocabulary:
+        if self.student.trimmed:
             vocab.say(self.student.vocabulary, loaded.valid)
         self.shares = self.student.shares if self.kind == delta.KIND else []
         self.learner = DistillLearner(self.student, teacher, loss, recipe.k, recipe.on_policy, recipe.train.seed)
@@ -143,16 +155,30 @@ def student(recipe: DistillRecipe, teacher: Teacher, train: Sequence[Text], wher
     """The recipe's student as training begins, in float32. UserError where it does not speak the target's language."""
     placed = processes.placed(recipe.student, recipe.target)
     dtype = "float32" if recipe.student.dtype == "auto" else recipe.student.dtype
-    model, tokenizer = hub.load_hf(dataclasses.replace(placed, dtype=dtype, quant="none"), recipe.target)
+    given = loading.spelled_out(dataclasses.replace(placed, dtype=dtype, quant="none"), recipe.target)
+    model, tokenizer, origin = loading.load(given, recipe.target)
     width = hub.check_compatible(
         (recipe.target.name, teacher.tokenizer.get_vocab(), teacher.vocab),
         (recipe.student.name, tokenizer.get_vocab(), model.get_input_embeddings().num_embeddings),
     )
-    if recipe.vocabulary:
+    inherited = origin.vocabulary is not None
+    if inherited and recipe.vocabulary:
+        raise UserError(
+            f"{where}: key 'vocabulary': student '{recipe.student.name}' says only {len(origin.vocabulary)} tokens "
+            "already. Leave the key out."
+        )
+    if inherited:
+        vocabulary = origin.vocabulary.below(width)
+    elif recipe.vocabulary:
         vocabulary = vocab.chosen(recipe.vocabulary.size, train, teacher.runner.eos_ids, width)
     else:
         vocabulary = Vocabulary(torch.arange(width), width)
-    made = Student(model.to(teacher.device), vocabulary.to(teacher.device), trimmed=recipe.vocabulary is not None)
+    made = Student(
+        model.to(teacher.device),
+        vocabulary.to(teacher.device),
+        trimmed=recipe.vocabulary is not None or inherited,
+        inherited=inherited,
+    )
     if recipe.lora:
         made.adapt(recipe.lora, str(where))
     else:

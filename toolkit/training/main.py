@@ -101,6 +101,19 @@ def _autojudge(path: str, overrides: list[str]) -> None:
     training.run(training.load(path, overrides), recipe.command(path, overrides, "train/autojudge.py"))
 
 
+def router(argv: list[str]) -> int:
+    """`train/router.py RECIPE [key=value ...]`."""
+    does = "Try drafts on prompts, and learn which prompt is whose."
+    return program("train/router.py", does, argv, _router, "train.loss=regret out=checkpoints/mine")
+
+
+def _router(path: str, overrides: list[str]) -> None:
+    from toolkit.training import recipe
+    from toolkit.training import router as training
+
+    training.run(training.load(path, overrides), recipe.command(path, overrides, "train/router.py"))
+
+
 def consensus(argv: list[str]) -> int:
     """`train/consensus.py RECIPE [key=value ...]`."""
     example = "features=d1_only out=checkpoints/mine"

@@ -39,14 +39,16 @@ class StudentLora:
 class Student:
     """A causal LM in training.
 
-    vocabulary: the target ids of its logits; `trimmed`: its head has only their rows.
+    vocabulary: the target ids of its logits; `trimmed`: its head has only their rows, `inherited`: as it was loaded.
     """
 
-    def __init__(self, model: PreTrainedModel, vocabulary: Vocabulary, *, trimmed: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel, vocabulary: Vocabulary, *, trimmed: bool, inherited: bool = False
+    ) -> None:
         self.width = model.get_input_embeddings().num_embeddings
-        if trimmed:
+        if trimmed and not inherited:
             trim.trim(model, vocabulary)
-        self.model, self.vocabulary, self.trimmed = model, vocabulary, trimmed
+        self.model, self.vocabulary, self.trimmed, self._inherited = model, vocabulary, trimmed, inherited
         self.module: nn.Module = model  # what is trained: the model, or PEFT's wrapper of it
         self.shares: list[str] = []
         refuse_scaled_head(model)
@@ -87,7 +89,7 @@ class Student:
         self, kind: str, directory: Path, stored: str, base_name: str, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         """The artifact's files. base_name: for PEFT's config, where the kind is `lora`."""
-        if self.trimmed:
+        if self.trimmed and not (self._inherited and kind == "lora"):  # a base that is loaded brings its own
             trim.save(directory, self.vocabulary, self.width)
         if kind == "lora":
             _write_lora(self.module, directory, STORED[stored], base_name)
