@@ -141,7 +141,7 @@ def test_speed_methods_names_methods_or_grids(chosen, says):
 
 @pytest.mark.parametrize(
     ("recipe", "cells"),
-    [("sweep_steps", {"rejection": 3, "autojudge": 18, "topk": 18}), ("consensus_steps", {"consensus_learned": 2})],
+    [("sweep_steps", {"rejection": 3, "autojudge": 24, "topk": 18}), ("consensus_steps", {"consensus_learned": 2})],
 )
 def test_shipped_grids_are_written_out(recipe, cells):
     """Every cell is a method whose pieces take their options, though no model is loaded."""
