@@ -1,12 +1,12 @@
 """Whether the pieces of a composition were made for each other; if not, they are refused before anything is decoded."""
 
-from toolkit.engine.types import AcceptanceRule, LengthPolicy, Proposer
+from toolkit.engine.types import AcceptanceRule, LengthPolicy, Proposer, Sampling
 from toolkit.errors import UserError
 
 
 def check(proposer: Proposer, length: LengthPolicy, accept: AcceptanceRule) -> None:
     """Refuse a policy that reads draft logits beside a proposer that has none, a policy or rule that was trained with
-    another draft, and a rule that needs notes which the policy does not write.
+    another draft, a rule that needs notes which the policy does not write, and one that needs a gate where none is.
     """
     if length.reads_logits and not proposer.has_logits:
         raise UserError(
@@ -24,6 +24,20 @@ def check(proposer: Proposer, length: LengthPolicy, accept: AcceptanceRule) -> N
         raise UserError(
             f"acceptance rule '{kind(accept)}' reads {sorted(missing)[0]!r} of each token, which length policy "
             f"'{kind(length)}' does not write: give both the same policy, kappa and order"
+        )
+    if accept.needs_gate and not proposer.gates:
+        raise UserError(
+            f"acceptance {kind(accept)}: takes every token, so its proposer must say where the target is to be asked, "
+            "and this one does not. Use proposer 'consensus', or acceptance 'rejection' with this one."
+        )
+
+
+def check_sampling(proposer: Proposer, sampling: Sampling) -> None:
+    """Refuse a gate that is to draw tokens."""
+    if proposer.gates and not sampling.greedy:
+        raise UserError(
+            f"proposer {kind(proposer)}: sampling.temperature is {sampling.temperature}; its gate knows most likely "
+            "tokens only. Set temperature 0."
         )
 
 
