@@ -246,6 +246,19 @@ def test_what_was_not_timed_says_why(runs, tmp_path):
     assert by_method(compare(tmp_path / "out", copy, runs["both"]))[name]["untimed"] is None
 
 
+@pytest.mark.parametrize("set_name", ["quality", "speed"])
+def test_rows_of_unlisted_sessions_are_noted(runs, tmp_path, set_name):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs["both"], copy)
+    assert not any("does not list" in note for note in compare(tmp_path / "out", copy)["notes"])
+    lines = [json.loads(line) for line in (copy / "records.jsonl").read_text().splitlines()]
+    for row in [row for row in lines if row["set"] == set_name][:3]:
+        row["session"] = "elsewhere"
+    (copy / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    [note] = [note for note in compare(tmp_path / "out", copy)["notes"] if "does not list" in note]
+    assert f"{copy}: 3 rows of sessions" in note and "is unknown" in note
+
+
 def test_a_torn_line_is_named(runs, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(runs["both"], copy)
