@@ -40,7 +40,7 @@ def check(directory: Path, bound: Identity, found: Identity) -> None:
     if not same_weights and not same_name(bound["name"], found["name"]):
         raise _other(directory, "the model", bound["name"], found["name"])
     if bound["tokenizer"] != found["tokenizer"]:
-        raise _other(directory, "the tokenizer", shortened([bound["tokenizer"]]), shortened([found["tokenizer"]]))
+        raise _other(directory, "the tokenizer", shortened(bound["tokenizer"]), shortened(found["tokenizer"]))
     if bound["adapters"] != found["adapters"]:
         raise _other(
             directory,
@@ -61,8 +61,9 @@ def same_name(one: str, other: str) -> bool:
     return one == other if None in known else known[0].lower() == known[1].lower()
 
 
-def shortened(digests: Sequence[str]) -> str:
-    """Digests as a message shows them."""
+def shortened(digests: str | Sequence[str]) -> str:
+    """A digest or several as a message shows them."""
+    digests = [digests] if isinstance(digests, str) else digests
     return ", ".join(f"{digest[:12]}..." for digest in digests) or "none"
 
 

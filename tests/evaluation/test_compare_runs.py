@@ -162,7 +162,9 @@ def test_one_set_alone_has_no_picture(runs, tmp_path):
     assert not (tmp_path / "pareto.png").exists()
     judge = by_method(found)["autojudge_threshold=0.5_k=4"]
     assert judge["paired"]["lost"] == 1 and judge["untimed"] == "not in a speed set here"
-    assert "no place: autojudge_threshold=0.5_k=4: not timed" in (tmp_path / "pareto.md").read_text()
+    text = (tmp_path / "pareto.md").read_text()
+    assert text.count("no place for any method: there is no speed set here. Time one with") == 1
+    assert "not timed:" not in text and "no place:" not in text
 
 
 def test_at_the_speed_of_a_method(runs, tmp_path):
@@ -228,6 +230,19 @@ def test_another_template_is_refused(runs, tmp_path, capsys):
     (copy / "run.json").write_text(json.dumps(marker))
     assert main([str(runs["both"]), str(copy)]) == 2
     assert "chat_template is False there, True in" in capsys.readouterr().err
+
+
+def test_what_an_older_version_wrote_is_named(runs, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs["both"], copy)
+    results = json.loads((copy / "results.json").read_text())
+    del results["methods"]["rejection_k=2"]["grid"]
+    (copy / "results.json").write_text(json.dumps(results))
+    assert main([str(copy)]) == 2
+    assert f"{copy}: an older version of draftsmith wrote it: key 'grid' is missing in" in capsys.readouterr().err
+    (copy / "results.json").write_text("[]")
+    assert main([str(copy)]) == 2
+    assert "not the output of this program" in capsys.readouterr().err
 
 
 def test_what_was_not_timed_says_why(runs, tmp_path):

@@ -64,7 +64,12 @@ def read(path: Path) -> Run:
         names = {BASELINE: results["methods"][BASELINE]} | results["methods"]
         for one in names.values():
             one["accept"]["type"], one["lossless"], one["grid"]
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise UserError(
+            f"{path}: an older version of draftsmith wrote it: key {error} is missing in run.json or results.json; run "
+            "its recipe again."
+        ) from None
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not the output of this program ({error!r}); run its recipe again.") from None
     return Run(path, identity, results, [row for row in _rows(path / "records.jsonl") if row.method in names])
 

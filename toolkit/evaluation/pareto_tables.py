@@ -37,7 +37,7 @@ def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
         "speedup: speed set, over the baseline timed beside the method, bootstrap over blocks of prompts",
         "front: by the estimates. Below: another method is at least as fast and as accurate, and better in one; ~ "
         "names what the two intervals overlap in, so that it may be chance",
-        *(f"no place: {point.method}: {_missing(point)}" for point in found if not point.placed),
+        *_no_places(found),
     ]
     sizes = [f"accuracy n={n}" for n in sorted({point.quality.n for point in found if point.quality})]
     sizes += [f"speed n={n}" for n in sorted({point.speed.n for point in found if point.speed})]
@@ -116,6 +116,16 @@ def _standing(point: Point, beaten: Mapping[str, Point]) -> str:
         return "front"
     close = overlap(point, winner)
     return f"below {winner.method}" + (f" ~{', '.join(close)}" if close else "")
+
+
+def _no_places(found: Sequence[Point]) -> list[str]:
+    """Who is not in the picture, and why; where nobody was timed, that once."""
+    if not any(point.speed for point in found):
+        return [
+            "no place for any method: there is no speed set here. Time one with `python -m eval RECIPE out=DIR "
+            "speed.prompts=24 quality.enabled=false`, and compare both directories"
+        ]
+    return [f"no place: {point.method}: {_missing(point)}" for point in found if not point.placed]
 
 
 def _missing(point: Point) -> str:
