@@ -116,6 +116,10 @@ def test_what_it_writes(runs, tmp_path, capsys):
         *(f"topk_accept.k=all_length.k={k}" for k in WINDOWS),
     }
     judge = points["autojudge_threshold=0.5_k=4"]
+    own = rows(runs["both"], "autojudge_threshold=0.5_k=4", "quality")
+    calls = sum(row["rounds"] for row in own) / sum(row["n_tokens"] for row in own)
+    assert judge["quality_target_calls_per_token"] == pytest.approx(calls) and calls < 1
+    assert points["rejection_k=2"]["quality_target_calls_per_token"] is None
     assert judge["values"] == {"accept.threshold": 0.5, "length.k": 4}
     assert judge["speedup"]["value"] == pytest.approx(2.0) and judge["speedup"]["low"] == pytest.approx(2.0)
     assert (judge["accuracy"]["value"], judge["paired"]["lost"], judge["paired"]["gained"]) == (0.6, 1, 0)

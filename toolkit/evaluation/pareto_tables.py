@@ -12,7 +12,7 @@ from toolkit.export.figures import NONE, bounds, number, percent, share, times
 def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
     """`beaten`: who is dominated -> by whom."""
     columns = ["method", "exact", "accuracy [95%]", "lost / gained", "difference [95%]", "p", "verdict"]
-    columns += ["tok/s", "speedup [95%]", "tau", "D", "front"]
+    columns += ["tok/s", "speedup [95%]", "tau", "calls / token", "D", "front"]
     rows = [
         [
             f"{point.method} (control)" if point.control else point.method,
@@ -25,6 +25,7 @@ def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
             number(point.speed.tokens_per_second if point.speed else None, 1),
             _interval(point.speedup, times),
             number(point.speed.tau if point.speed else None, 2),
+            number(point.quality.calls_per_token if point.quality else None, 3),
             number(point.quality.divergence if point.quality else None, 3),
             _standing(point, beaten),
         ]
@@ -35,6 +36,8 @@ def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
         f"difference, p: beside the baseline's answers to the same prompts, paired bootstrap and McNemar's exact test, "
         f"which shows no difference where p > {SURE}",
         "speedup: speed set, over the baseline timed beside the method, bootstrap over blocks of prompts",
+        "tau: emitted tokens / the target's forwards after prefill, speed set; calls / token: those forwards / emitted "
+        "tokens, over all problems of the quality set, where a lossless method was not run",
         "front: by the estimates. Below: another method is at least as fast and as accurate, and better in one; ~ "
         "names what the two intervals overlap in, so that it may be chance",
         *_no_places(found),
