@@ -37,10 +37,10 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
 def check(directory: Path, bound: Identity, found: Identity) -> None:
     """UserError where the artifact in the directory was trained for another model than the one that is there."""
     same_weights = bound["fingerprint"] == found["fingerprint"]
-    if not same_weights and not _same_name(bound["name"], found["name"]):
+    if not same_weights and not same_name(bound["name"], found["name"]):
         raise _other(directory, "the model", bound["name"], found["name"])
     if bound["tokenizer"] != found["tokenizer"]:
-        raise _other(directory, "the tokenizer", shortened([bound["tokenizer"]]), shortened([found["tokenizer"]]))
+        raise _other(directory, "the tokenizer", shortened(bound["tokenizer"]), shortened(found["tokenizer"]))
     if bound["adapters"] != found["adapters"]:
         raise _other(
             directory,
@@ -55,13 +55,15 @@ def check(directory: Path, bound: Identity, found: Identity) -> None:
         )
 
 
-def _same_name(one: str, other: str) -> bool:
+def same_name(one: str, other: str) -> bool:
+    """Whether both name one model: a repository goes by several names, a path by itself only."""
     known = repository(one), repository(other)
     return one == other if None in known else known[0].lower() == known[1].lower()
 
 
-def shortened(digests: Sequence[str]) -> str:
-    """Digests as a message shows them."""
+def shortened(digests: str | Sequence[str]) -> str:
+    """A digest or several as a message shows them."""
+    digests = [digests] if isinstance(digests, str) else digests
     return ", ".join(f"{digest[:12]}..." for digest in digests) or "none"
 
 

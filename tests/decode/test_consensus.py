@@ -207,14 +207,14 @@ def test_thresholds_at_the_ends() -> None:
         assert generation.counters["gate_fallback"] == generation.rounds == 0 and len(generation.windows) == 1
 
 
-def test_a_temperature_is_refused() -> None:
+def test_a_temperature_is_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     one = trio("llama")
+    monkeypatch.setattr(model(one.target).runner, "forward", None)
     with pytest.raises(UserError, match=r"proposer consensus: sampling.temperature is 0.7.*Set temperature 0"):
         decoder(one, proposer(one, RuleGate())).generate(REQUESTS[:1], Sampling(0.7, max_new_tokens=LIMIT))
 
 
 @pytest.mark.parametrize("other", [NGram(1, 3), DraftModel(model(draft_recipe("llama", "far")).runner)])
 def test_gated_takes_nobody_else_s_tokens(other: object) -> None:
-    made = SpecDecoder(model(TARGETS["llama"]).runner, other, Fixed(4), Gated())
     with pytest.raises(UserError, match="acceptance gated: .* proposer 'consensus'"):
-        made.generate(REQUESTS[:1], SAMPLING)
+        SpecDecoder(model(TARGETS["llama"]).runner, other, Fixed(4), Gated())

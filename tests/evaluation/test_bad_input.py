@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+HALF = "{name: target, draft_from: {layers: [0]}}"
+DRAFT, DRAFTS = f"{{type: draft_model, model: {HALF}}}", f"proposer: {{d1: {HALF}, d2: {HALF}}}"
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,14 @@ ROOT = Path(__file__).parents[2]
         (["sampling.max_new_tokens=many"], ["max_new_tokens", "many"]),
         (["seeds=[]"], ["seeds"]),
         (["speed.prompts=0", "quality.enabled=false"], ["speed.prompts"]),
+        (
+            [f"methods=[{{name: a, proposer: {DRAFT}, accept: gated}}]"],
+            ["acceptance gated:", "Use proposer 'consensus'"],
+        ),
+        (
+            [f"methods=[ngram, {{name: a, base: consensus_autojudge, {DRAFTS}}}]", "sampling.temperature=0.7"],
+            ["proposer consensus: sampling.temperature is 0.7", "Set temperature 0"],
+        ),
     ],
 )
 def test_mistakes(tiny, capsys, monkeypatch, overrides, says):

@@ -116,6 +116,10 @@ def test_what_it_writes(runs, tmp_path, capsys):
         *(f"topk_accept.k=all_length.k={k}" for k in WINDOWS),
     }
     judge = points["autojudge_threshold=0.5_k=4"]
+    own = rows(runs["both"], "autojudge_threshold=0.5_k=4", "quality")
+    calls = sum(row["rounds"] for row in own) / sum(row["n_tokens"] for row in own)
+    assert judge["quality_target_calls_per_token"] == pytest.approx(calls) and calls < 1
+    assert points["rejection_k=2"]["quality_target_calls_per_token"] is None
     assert judge["values"] == {"accept.threshold": 0.5, "length.k": 4}
     assert judge["speedup"]["value"] == pytest.approx(2.0) and judge["speedup"]["low"] == pytest.approx(2.0)
     assert (judge["accuracy"]["value"], judge["paired"]["lost"], judge["paired"]["gained"]) == (0.6, 1, 0)
@@ -162,7 +166,9 @@ def test_one_set_alone_has_no_picture(runs, tmp_path):
     assert not (tmp_path / "pareto.png").exists()
     judge = by_method(found)["autojudge_threshold=0.5_k=4"]
     assert judge["paired"]["lost"] == 1 and judge["untimed"] == "not in a speed set here"
-    assert "no place: autojudge_threshold=0.5_k=4: not timed" in (tmp_path / "pareto.md").read_text()
+    text = (tmp_path / "pareto.md").read_text()
+    assert text.count("no place for any method: there is no speed set here. Time one with") == 1
+    assert "not timed:" not in text and "no place:" not in text
 
 
 def test_at_the_speed_of_a_method(runs, tmp_path):
@@ -230,6 +236,19 @@ def test_another_template_is_refused(runs, tmp_path, capsys):
     assert "chat_template is False there, True in" in capsys.readouterr().err
 
 
+def test_what_an_older_version_wrote_is_named(runs, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs["both"], copy)
+    results = json.loads((copy / "results.json").read_text())
+    del results["methods"]["rejection_k=2"]["grid"]
+    (copy / "results.json").write_text(json.dumps(results))
+    assert main([str(copy)]) == 2
+    assert f"{copy}: an older version of draftsmith wrote it: key 'grid' is missing in" in capsys.readouterr().err
+    (copy / "results.json").write_text("[]")
+    assert main([str(copy)]) == 2
+    assert "not the output of this program" in capsys.readouterr().err
+
+
 def test_what_was_not_timed_says_why(runs, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(runs["both"], copy)
@@ -244,6 +263,19 @@ def test_what_was_not_timed_says_why(runs, tmp_path):
     assert f"no place: {name}: not timed: it is no better" in (tmp_path / "out" / "pareto.md").read_text()
     # timed in another directory it has its place
     assert by_method(compare(tmp_path / "out", copy, runs["both"]))[name]["untimed"] is None
+
+
+@pytest.mark.parametrize("set_name", ["quality", "speed"])
+def test_rows_of_unlisted_sessions_are_noted(runs, tmp_path, set_name):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs["both"], copy)
+    assert not any("does not list" in note for note in compare(tmp_path / "out", copy)["notes"])
+    lines = [json.loads(line) for line in (copy / "records.jsonl").read_text().splitlines()]
+    for row in [row for row in lines if row["set"] == set_name][:3]:
+        row["session"] = "elsewhere"
+    (copy / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    [note] = [note for note in compare(tmp_path / "out", copy)["notes"] if "does not list" in note]
+    assert f"{copy}: 3 rows of sessions" in note and "is unknown" in note
 
 
 def test_a_torn_line_is_named(runs, tmp_path, capsys):

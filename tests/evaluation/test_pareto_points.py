@@ -16,8 +16,9 @@ from toolkit.evaluation.pareto_points import (
     points,
     volumes,
 )
-from toolkit.evaluation.pareto_tables import equal_speed
+from toolkit.evaluation.pareto_tables import equal_speed, methods
 from toolkit.evaluation.stats import Interval
+from toolkit.export.figures import NONE
 
 N, BLOCKS = 20, 6
 
@@ -238,6 +239,17 @@ def test_the_table_of_equal_speed():
     rows.timed["b1"] = (timed("b1", 2.2), rows.timed["baseline"][0])
     faster = equal_speed(at_the_speed_of(rows, placed(rows), ["b1"]))
     assert [line[2] for line in faster.rows] == ["b1", "control (control)", "nobody as fast"]
+
+
+def test_calls_a_token_are_of_the_whole_quality_set():
+    """By hand: a gated text of 10 tokens asks 2 times, any other one 10 times; the speed set has figures of its own."""
+    found = joined(gate=("g", range(10), 1.5), plain=(None, None, 1.5))
+    for one in list(found.answers["gate"].values())[:5]:
+        one.rounds = 2
+    table = methods(points(found), {})
+    shown = {line[0]: line[table.columns.index("calls / token")] for line in table.rows}
+    assert shown == {"baseline": "1.000", "gate": "0.800", "plain": NONE}
+    assert [line[table.columns.index("tau")] for line in table.rows] == ["1.00"] * 3
 
 
 def test_the_baseline_is_one():

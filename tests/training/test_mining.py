@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 
 import numpy as np
@@ -168,20 +169,22 @@ def test_more_prompts_are_added(tmp_path, whole):
     assert [task["limit"] for task in mining.header()["data"]] == [4, PROMPTS]
 
 
+SHORT = r"[0-9a-f]{12}\.\.\."
 OTHERS = {
-    "draft": ["mine.proposer.model.draft_from.layers=[1]"],
-    "target": ["target.name=tiny-random:llama:7"],
-    "length": ["mine.max_new_tokens=13"],
-    "states": ["mine.hidden=[target]"],
+    "mine.proposer.model.draft_from.layers=[1]": rf"binds.draft.fingerprint {SHORT}, and this recipe has {SHORT}\. ",
+    "target.name=tiny-random:llama:7": "binds.target.name '.*', and this recipe has 'tiny-random:llama:7'",
+    "mine.max_new_tokens=13": "max_new_tokens 12, and this recipe has 13",
+    "mine.hidden=[target]": "hidden.draft [0-9]+, and this recipe has None",
 }
 
 
-@pytest.mark.parametrize("overrides", OTHERS.values(), ids=OTHERS)
-def test_another_pair_is_not_mixed_in(whole, overrides, capsys):
+@pytest.mark.parametrize(("override", "differs"), OTHERS.items(), ids=["draft", "target", "length", "states"])
+def test_another_pair_is_not_mixed_in(whole, override, differs, capsys):
     before = whole.files()
-    assert whole.run(*overrides) == 2
+    assert whole.run(override) == 2
     said = capsys.readouterr().err
     assert f"{whole.path / 'mined.json'} holds what was mined with" in said and "Set mine.path to another" in said
+    assert re.search(f"mined with {differs}", said) and "{" not in said
     assert whole.files() == before
 
 

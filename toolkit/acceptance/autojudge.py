@@ -35,6 +35,7 @@ class Config:
 
 class AutoJudge:
     reads: frozenset[str] = frozenset()
+    needs_gate = False
 
     def __init__(self, judge: Judge, limit: float, n_layers: int, made_for: str | None = None) -> None:
         """limit: the logit of the threshold. n_layers: of the target."""

@@ -27,6 +27,7 @@ class Config:
 class Fuzzy:
     wants = Wants()
     reads: frozenset[str] = frozenset()
+    needs_gate = False
     made_for = None
 
     def __init__(self, lenience: float, by_depth: list[float]) -> None:

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from toolkit.acceptance._chain import lost
 from toolkit.engine.types import Batch, Draft, Sampling, TargetView, Verdict, Wants
-from toolkit.errors import UserError
 from toolkit.hub import Models
 from toolkit.nets.gate import D1, D2
 
@@ -31,6 +30,7 @@ class Config:
 class Gated:
     wants = Wants()
     reads: frozenset[str] = frozenset()
+    needs_gate = True
     made_for = None
 
     def lossless(self, sampling: Sampling) -> bool:
@@ -38,11 +38,6 @@ class Gated:
 
     def verify(self, batch: Batch, draft: Draft, target: TargetView) -> Verdict:
         gate = draft.gate
-        if gate is None:
-            raise UserError(
-                "acceptance gated: takes every token, so its proposer must say where the target is to be asked, and "
-                "this one does not. Use proposer 'consensus', or acceptance 'rejection' with this one."
-            )
         drafted = draft.valid.sum(1)
         following, changed = torch.full_like(drafted, -1), torch.zeros_like(drafted)
         if gate.asks.any():

@@ -23,6 +23,7 @@ class Config:
 
 class JointAdaSpec:
     wants = Wants()
+    needs_gate = False
     made_for = None  # its length policy is; the note that it reads is of that very policy
 
     def __init__(self, note: str, exact: bool) -> None:

@@ -23,6 +23,7 @@ class Config:
 class Rejection:
     wants = Wants()
     reads: frozenset[str] = frozenset()
+    needs_gate = False
     made_for = None
 
     def lossless(self, sampling: Sampling) -> bool:

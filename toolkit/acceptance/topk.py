@@ -26,6 +26,7 @@ class Config:
 class TopK:
     wants = Wants()
     reads: frozenset[str] = frozenset()
+    needs_gate = False
     made_for = None
 
     def __init__(self, k: int | None) -> None:

@@ -1,12 +1,12 @@
 """Whether the pieces of a composition were made for each other; if not, they are refused before anything is decoded."""
 
-from toolkit.engine.types import AcceptanceRule, LengthPolicy, Proposer
+from toolkit.engine.types import AcceptanceRule, LengthPolicy, Proposer, Sampling
 from toolkit.errors import UserError
 
 
 def check(proposer: Proposer, length: LengthPolicy, accept: AcceptanceRule) -> None:
-    """As `drafts`; and refuse a rule that was trained with another draft, or that needs notes which the policy does not
-    write.
+    """As `drafts`; and refuse a rule that was trained with another draft, that needs notes which the policy does not
+    write, or that needs a gate where none is.
     """
     drafts(proposer, length)
     _own(proposer, "acceptance rule", accept)
@@ -14,6 +14,20 @@ def check(proposer: Proposer, length: LengthPolicy, accept: AcceptanceRule) -> N
         raise UserError(
             f"acceptance rule '{kind(accept)}' reads {sorted(missing)[0]!r} of each token, which length policy "
             f"'{kind(length)}' does not write: give both the same policy, kappa and order"
+        )
+    if accept.needs_gate and not proposer.gates:
+        raise UserError(
+            f"acceptance {kind(accept)}: takes every token, so its proposer must say where the target is to be asked, "
+            "and this one does not. Use proposer 'consensus', or acceptance 'rejection' with this one."
+        )
+
+
+def check_sampling(proposer: Proposer, sampling: Sampling) -> None:
+    """Refuse a gate that is to draw tokens."""
+    if proposer.gates and not sampling.greedy:
+        raise UserError(
+            f"proposer {kind(proposer)}: sampling.temperature is {sampling.temperature}; its gate knows most likely "
+            "tokens only. Set temperature 0."
         )
 
 

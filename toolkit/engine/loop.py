@@ -171,6 +171,7 @@ class SpecDecoder:
 
     def _check(self, requests: Sequence[Request], sampling: Sampling) -> None:
         sampling.check()
+        fits.check_sampling(self.proposer, sampling)
         for request in requests:
             if not request.prompt:
                 raise UserError(f"request {request.id}: the prompt is empty; at least one token is needed")

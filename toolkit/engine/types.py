@@ -245,6 +245,7 @@ class Proposer(Protocol):
     wants: Wants
     has_logits: bool  # False: only the length policy's limit is asked, never `stop`
     stateful: bool  # keeps of each row what it has read, as a draft model does: a row cannot go on with another text
+    gates: bool  # says where the target is to be asked (Draft.gate), by a gate that knows most likely tokens only
     weights: str  # digest of the draft's weights, to which what was trained with them is bound; "": it has none
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
@@ -263,6 +264,7 @@ class AcceptanceRule(Protocol):
 
     wants: Wants
     reads: frozenset[str]  # the notes that it needs of the length policy
+    needs_gate: bool  # takes what a gate has passed, and asks the target where the gate says so
     made_for: str | None  # digest of the draft's weights that it was trained with; None: any draft
 
     def lossless(self, sampling: Sampling) -> bool:

@@ -64,7 +64,12 @@ def read(path: Path) -> Run:
         names = {BASELINE: results["methods"][BASELINE]} | results["methods"]
         for one in names.values():
             one["accept"]["type"], one["lossless"], one["grid"]
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise UserError(
+            f"{path}: an older version of draftsmith wrote it: key {error} is missing in run.json or results.json; run "
+            "its recipe again."
+        ) from None
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not the output of this program ({error!r}); run its recipe again.") from None
     return Run(path, identity, results, [row for row in _rows(path / "records.jsonl") if row.method in names])
 
@@ -77,7 +82,7 @@ def join(paths: Sequence[Path]) -> Joined:
     methods: dict[str, dict[str, Any]] = {}
     answers: dict[str, dict[Question, Record]] = {}
     speed: dict[str, tuple[list[Record], list[Record]]] = {}
-    notes = _machines(runs)
+    notes = _machines(runs) + _unlisted(runs)
     for run in runs:
         for name, one in run.results["methods"].items():
             methods.setdefault(name, one)
@@ -143,4 +148,18 @@ def _machines(runs: Sequence[Run]) -> list[str]:
         notes.append(f"WARNING: timed with several versions of the software: {', '.join(versions)} differ")
     if sum(run.timed for run in runs) > 1:
         notes.append("timed in several directories: each method's speedup is over the baseline of its own")
+    return notes
+
+
+def _unlisted(runs: Sequence[Run]) -> list[str]:
+    """Rows, of either set, whose session nothing is said of."""
+    notes = []
+    for run in runs:
+        listed = {one["id"] for one in run.results["sessions"]}
+        count = sum(row.session not in listed for row in run.rows)
+        if count:
+            notes.append(
+                f"WARNING: {run.path}: {count} rows of sessions that results.json does not list: which machine and "
+                "version they are of is unknown"
+            )
     return notes

@@ -59,7 +59,7 @@ class OutDir(OutputDirectory):
 
 def difference(there: Identity, here: Identity) -> tuple[str, str, str] | None:
     """The first key whose values differ. Methods that only one of the two has do not matter."""
-    old, new = _flat(there), _flat(here)
+    old, new = flat(there), flat(here)
     shared = there["methods"].keys() & here["methods"].keys()
     for path in sorted(old.keys() | new.keys()):
         if (path[0] != "methods" or path[1] in shared) and old.get(path) != new.get(path):
@@ -67,7 +67,8 @@ def difference(there: Identity, here: Identity) -> tuple[str, str, str] | None:
     return None
 
 
-def _flat(node: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:
+def flat(node: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:
+    """The leaves of nested mappings, by their paths."""
     if not isinstance(node, dict):
         return {path: node}
-    return {key: value for name, inner in node.items() for key, value in _flat(inner, (*path, name)).items()}
+    return {key: value for name, inner in node.items() for key, value in flat(inner, (*path, name)).items()}

@@ -149,6 +149,7 @@ def _entry(point: Point, beaten: dict[str, Point]) -> dict[str, Any]:
         "tokens_per_second": speed and speed.tokens_per_second,
         "tau": speed and speed.tau,
         "target_calls_per_token": point.calls,
+        "quality_target_calls_per_token": quality and quality.calls_per_token,
         "acceptance_rate": speed and speed.acceptance_rate,
         "front": point.placed and winner is None,
         "dominated_by": winner and winner.method,

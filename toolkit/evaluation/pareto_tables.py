@@ -12,7 +12,7 @@ from toolkit.export.figures import NONE, bounds, number, percent, share, times
 def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
     """`beaten`: who is dominated -> by whom."""
     columns = ["method", "exact", "accuracy [95%]", "lost / gained", "difference [95%]", "p", "verdict"]
-    columns += ["tok/s", "speedup [95%]", "tau", "D", "front"]
+    columns += ["tok/s", "speedup [95%]", "tau", "calls / token", "D", "front"]
     rows = [
         [
             f"{point.method} (control)" if point.control else point.method,
@@ -25,6 +25,7 @@ def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
             number(point.speed.tokens_per_second if point.speed else None, 1),
             _interval(point.speedup, times),
             number(point.speed.tau if point.speed else None, 2),
+            number(point.quality.calls_per_token if point.quality else None, 3),
             number(point.quality.divergence if point.quality else None, 3),
             _standing(point, beaten),
         ]
@@ -35,9 +36,11 @@ def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
         f"difference, p: beside the baseline's answers to the same prompts, paired bootstrap and McNemar's exact test, "
         f"which shows no difference where p > {SURE}",
         "speedup: speed set, over the baseline timed beside the method, bootstrap over blocks of prompts",
+        "tau: emitted tokens / the target's forwards after prefill, speed set; calls / token: those forwards / emitted "
+        "tokens, over all problems of the quality set, where a lossless method was not run",
         "front: by the estimates. Below: another method is at least as fast and as accurate, and better in one; ~ "
         "names what the two intervals overlap in, so that it may be chance",
-        *(f"no place: {point.method}: {_missing(point)}" for point in found if not point.placed),
+        *_no_places(found),
     ]
     sizes = [f"accuracy n={n}" for n in sorted({point.quality.n for point in found if point.quality})]
     sizes += [f"speed n={n}" for n in sorted({point.speed.n for point in found if point.speed})]
@@ -116,6 +119,16 @@ def _standing(point: Point, beaten: Mapping[str, Point]) -> str:
         return "front"
     close = overlap(point, winner)
     return f"below {winner.method}" + (f" ~{', '.join(close)}" if close else "")
+
+
+def _no_places(found: Sequence[Point]) -> list[str]:
+    """Who is not in the picture, and why; where nobody was timed, that once."""
+    if not any(point.speed for point in found):
+        return [
+            "no place for any method: there is no speed set here. Time one with `python -m eval RECIPE out=DIR "
+            "speed.prompts=24 quality.enabled=false`, and compare both directories"
+        ]
+    return [f"no place: {point.method}: {_missing(point)}" for point in found if not point.placed]
 
 
 def _missing(point: Point) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 from toolkit import methods
 from toolkit.config import parse
+from toolkit.engine import fits
 from toolkit.errors import UserError
 from toolkit.evaluation import timed
 from toolkit.evaluation.grid import Cell
@@ -121,13 +122,15 @@ def contender(method: MethodConfig, models: Models, recipe: EvalRecipe) -> Conte
     """
     models.asked.clear()
     decoder, own = methods.built(method, models)
+    sampling = recipe.sampling.seeded(0)
+    fits.check_sampling(decoder.proposer, sampling)
     pieces = {key: value for key, value in asdict(method).items() if key != "name"}
     options = [option for piece in pieces.values() for option in _options(piece)]
     drafts = {spelled_out(draft, models.config).label for draft in _drafts(options)}
     pieces["weights"] = {name: models.provenance[name]["fingerprint"] for name in sorted(models.asked)}
     if unused := sorted(drafts - models.asked):
         pieces["not_loaded"] = unused
-    return Contender(method.name, pieces, decoder, decoder.accept.lossless(recipe.sampling.seeded(0)), own)
+    return Contender(method.name, pieces, decoder, decoder.accept.lossless(sampling), own)
 
 
 def setting(recipe: EvalRecipe, models: Models, session: str, task: object) -> Setting:

@@ -69,6 +69,7 @@ class Quality:
     extraction: dict[str, int] = field(default_factory=dict)
     divergence: float | None = None  # D a token, summed over verified places; None of lossless methods
     counters: dict[str, int] = field(default_factory=dict)  # as of Speed
+    calls_per_token: float | None = None  # rounds over emitted tokens; None of what was not run
 
 
 def speed_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Speed:
@@ -152,6 +153,7 @@ def quality_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Quali
         extraction=dict(Counter(row.extraction or "none" for row in judged)),
         divergence=_divergence(ok),
         counters=_counted(ok),
+        calls_per_token=_over(sum(row.rounds for row in ok), sum(row.n_tokens for row in ok)),
     )
 
 

@@ -59,7 +59,7 @@ class Follower(DraftModel):
 class Consensus:
     wants = Wants()
     has_logits = False  # a window's end is the gate's business, not a length policy's
-    stateful = True
+    stateful = gates = True
 
     def __init__(
         self, d1: Follower, d2: Follower | None, gate: Gate, escalation: bool, max_window: int, weights: str = ""
@@ -69,11 +69,6 @@ class Consensus:
         self.drafts = [draft for draft in (d1, d2) if draft is not None]
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
-        if not batch.sampling.greedy:
-            raise UserError(
-                f"proposer consensus: sampling.temperature is {batch.sampling.temperature}; its gate knows most likely "
-                "tokens only. Set temperature 0."
-            )
         for draft in self.drafts:
             draft.prefill(batch, capacity, target)
         self.streak = torch.zeros_like(batch.requests)  # [B] see toolkit.nets.gate

@@ -15,7 +15,7 @@ class Config:
 
 class Nothing:
     wants = Wants()
-    has_logits = stateful = False
+    has_logits = stateful = gates = False
     weights = ""
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:

@@ -90,6 +90,7 @@ class Account:
 class Routed:
     has_logits = False  # where a window ends is the business of each draft's own policy
     stateful = True
+    gates = False
 
     def __init__(
         self, profiles: Sequence[Profile], router: Router, clock: Callable[[], float] = time.perf_counter

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolkit import artifact, config, sources
+from toolkit import artifact, binding, config, sources
 from toolkit.errors import UserError
 from toolkit.hub import ModelConfig
 from toolkit.nets import judge as judges
 from toolkit.training import finish, from_traces, judge, mining, processes
 from toolkit.training.judge import JudgeConfig
-from toolkit.training.mined import HEADER, Mined
+from toolkit.training.mined import HEADER, Mined, read_header
 from toolkit.training.mining import MineConfig
 from toolkit.training.recipe import DataConfig
 
@@ -66,6 +66,7 @@ def run(recipe: AutoJudgeRecipe, command: dict[str, Any]) -> Path | None:
     if learns and _finished(recipe, command["path"]):
         sources.say(f"{out} is there already; delete it to train again")
         return out
+    _check_target(recipe, command["path"])
     directories = [*recipe.mined]
     if recipe.mine is not None:
         directories.append(str(mining.run(recipe.target, recipe.data, recipe.mine, command["path"])))
@@ -90,6 +91,23 @@ def _finished(recipe: AutoJudgeRecipe, where: str) -> bool:
             f"'data.fingerprint' of {artifact.MANIFEST}). Delete {out} to learn from them, or set out=DIR."
         )
     return True
+
+
+def _check_target(recipe: AutoJudgeRecipe, where: str) -> None:
+    """UserError where the recipe's target is not the one whose answers were mined; on which device does not matter."""
+    if recipe.target is None or not recipe.mined:
+        return
+    directory = Path(recipe.mined[0]).expanduser()  # all others are checked against the first
+    theirs = config.parse(ModelConfig, read_header(directory).target, f"{directory / HEADER}: target")
+    if binding.same_name(recipe.target.name, theirs.name):
+        theirs = dataclasses.replace(theirs, name=recipe.target.name)
+    for key in ("name", "revision", "quant", "draft_from", "adapters"):
+        ours, known = vars(recipe.target)[key], vars(theirs)[key]
+        if ours != known:
+            raise UserError(
+                f"{where}: key 'target.{key}' is {ours!r}, and {directory / HEADER} was mined with {known!r}. What is "
+                "learned is of the mined target: leave 'target' out, or mine with this one."
+            )
 
 
 def _learn(recipe: AutoJudgeRecipe, command: dict[str, Any], directories: list[str]) -> None:

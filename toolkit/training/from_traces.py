@@ -7,16 +7,16 @@ the manifest says so, and `draftsmith check DIR` does it later.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from toolkit import artifact, binding, config, sources
+from toolkit import artifact, config, sources
 from toolkit.artifact import Manifest
-from toolkit.binding import Identity
+from toolkit.binding import Identity, shortened
 from toolkit.errors import NotThere, UserError
 from toolkit.hub import ModelConfig, Models
 from toolkit.training import finish, processes
@@ -165,15 +165,11 @@ def _pair(pair: Pair, where: Path) -> Models | str:
         for key in ("fingerprint", "tokenizer", "adapters"):
             if bound[key] != found[key]:
                 raise UserError(
-                    f"{where}: key 'binds.{role}.{key}' is {_shown(bound[key])}, and '{bound['name']}' as it is here "
-                    f"has {_shown(found[key])}: not what was recorded, so what was learned cannot be tried with it. "
+                    f"{where}: key 'binds.{role}.{key}' is {shortened(bound[key])}, and '{bound['name']}' as it is "
+                    f"here has {shortened(found[key])}: not what was recorded, so what was learned cannot be tried with it. "
                     "Put the recorded one there, or record again."
                 )
     return models
-
-
-def _shown(value: str | Sequence[str]) -> str:
-    return binding.shortened([value] if isinstance(value, str) else value)
 
 
 def _learned_from(trace: Trace, temperature: float) -> dict[str, str]:

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toolkit import config
+from toolkit.binding import shortened
 from toolkit.errors import UserError
+from toolkit.evaluation.outdir import flat
 from toolkit.nets.judge import COLUMNS
 
 SCHEMA_VERSION = 1
@@ -84,6 +86,20 @@ class Header:
         return {key: value for key, value in vars(self).items() if key not in ("data", "created", "code")}
 
 
+def differing(found: Header, expected: Header) -> tuple[str, str, str] | None:
+    """The first key of their identities that differs, and its values as a message shows them: digests are cut short.
+
+    Who is another comes first: what a recipe says of a model is often no more than its path.
+    """
+    one, other = flat(found.identity()), flat(expected.identity())
+    for path in sorted({**one, **other}, key=lambda path: path[0] != "binds"):
+        if one.get(path) != other.get(path):
+            digests = path[0] == "binds" and path[-1] != "name"
+            shown = (shortened(side[path]) if digests else repr(side.get(path)) for side in (one, other))
+            return ".".join(path), *shown
+    return None
+
+
 @dataclass(frozen=True)
 class Mined:
     """One directory or more, of the same pair."""
@@ -99,12 +115,12 @@ class Mined:
             raise UserError("nothing mined: expected one directory or more of train/autojudge.py (key 'mined').")
         headers = [read_header(path) for path in paths]
         for path, header in zip(paths[1:], headers[1:], strict=True):
-            for key, value in headers[0].identity().items():
-                if (found := header.identity()[key]) != value:
-                    raise UserError(
-                        f"{path / HEADER}: key '{key}' is {found}, and {paths[0] / HEADER} has {value}. What is "
-                        "learned from together must be of one target and one draft, mined alike."
-                    )
+            if other := differing(header, headers[0]):
+                key, found, value = other
+                raise UserError(
+                    f"{path / HEADER}: key '{key}' is {found}, and {paths[0] / HEADER} has {value}. What is "
+                    "learned from together must be of one target and one draft, mined alike."
+                )
         return Mined(paths, headers[0])
 
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:

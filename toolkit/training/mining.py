@@ -236,12 +236,12 @@ def _open(directory: Path, header: Header, asked: Sequence[Asked], where: Path |
     """A new directory's header, or that of one which is added to. UserError where something else is there."""
     if (directory / HEADER).is_file():
         there = mined.read_header(directory)
-        for key, value in header.identity().items():
-            if (found := there.identity()[key]) != value:
-                raise UserError(
-                    f"{where}: {directory / HEADER} holds what was mined with {key} {found}, and this recipe has "
-                    f"{value}. Set mine.path to another directory, or delete this one."
-                )
+        if other := mined.differing(there, header):
+            key, found, value = other
+            raise UserError(
+                f"{where}: {directory / HEADER} holds what was mined with {key} {found}, and this recipe has "
+                f"{value}. Set mine.path to another directory, or delete this one."
+            )
         done = _done(directory)
         for one in asked:
             if done.get(one.key, one.prompt) != one.prompt:
