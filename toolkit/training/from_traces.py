@@ -166,7 +166,7 @@ def _pair(pair: Pair, where: Path) -> Models | str:
             if bound[key] != found[key]:
                 raise UserError(
                     f"{where}: key 'binds.{role}.{key}' is {shortened(bound[key])}, and '{bound['name']}' as it is "
-                    f"here has {shortened(found[key])}: not what was recorded, so what was learned cannot be tried with it. "
+                    f"here has {shortened(found[key])}: not what was recorded, so what was learned cannot be tried. "
                     "Put the recorded one there, or record again."
                 )
     return models
