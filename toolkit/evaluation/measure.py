@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import Generation, Request, Sampling
-from toolkit.evaluation import system
+from toolkit.evaluation import system, turns
 from toolkit.evaluation.prompts import Prompt
 from toolkit.evaluation.recipe import SamplingConfig, SpeedConfig
 from toolkit.evaluation.records import Record, SetName
-from toolkit.tasks._types import Task
+from toolkit.tasks._types import Problem, Score, Task
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def decode(
     """Per prompt: how many were decoded with it, and its generation or what it died of."""
     requests = [Request(prompt.request_id, prompt.tokens, repeat) for prompt in prompts]
     try:
-        return [(len(requests), generation) for generation in decoder.generate(requests, sampling)]
+        first = decoder.generate(requests, sampling)
+        return [(len(requests), generation) for generation in turns.go_on(decoder, prompts, requests, sampling, first)]
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a row
         if len(prompts) == 1:
             return [(1, error)]
@@ -96,8 +97,10 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
     system.reset_peak(device)
     outcomes = decode(contender.decoder, block.prompts, setting.sampling_of(block), block.repeat)
     peak = system.peak_memory(device)
+    problems = (prompt.problem for prompt in block.prompts)
+    scores = _judged(setting.task, [(p, outcome) for p, (_, outcome) in zip(problems, outcomes, strict=True)])
     rows = []
-    for prompt, (batch, outcome) in zip(block.prompts, outcomes, strict=True):
+    for prompt, (batch, outcome), score in zip(block.prompts, outcomes, scores, strict=True):
         first = block.prompts[0] if batch > 1 else prompt
         row = Record(
             set=block.set,
@@ -115,23 +118,33 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
             lossless=contender.lossless,
             peak_memory=peak,
         )
-        _fill(row, outcome, prompt, setting.task)
+        _fill(row, outcome, score)
         rows.append(row)
     return rows
 
 
-def _fill(row: Record, outcome: Generation | Exception, prompt: Prompt, task: Task) -> None:
+def _judged(task: Task, answers: Sequence[tuple[Problem, Generation | Exception]]) -> list[Score | Exception]:
+    """The task's verdict on each text, all at once (programs are run side by side); alone where that fails."""
+    texts = [(problem, outcome.text) for problem, outcome in answers if not isinstance(outcome, Exception)]
+    try:
+        scores = iter(task.scores(texts))
+    except Exception as error:  # noqa: BLE001 - the same
+        if len(answers) == 1:
+            return [error]
+        return [score for answer in answers for score in _judged(task, [answer])]
+    return [outcome if isinstance(outcome, Exception) else next(scores) for _, outcome in answers]
+
+
+def _fill(row: Record, outcome: Generation | Exception, score: Score | Exception) -> None:
     if isinstance(outcome, Exception):
         _fail(row, outcome)
         return
     _count(row, outcome)
-    try:
-        score = task.score(prompt.problem, outcome.text)
-    except Exception as error:  # noqa: BLE001 - the same
-        _fail(row, error)
+    if isinstance(score, Exception):
+        _fail(row, score)
         return
     # A number in half an answer is no answer, even where it happens to be the right one
-    cut = outcome.finish == "length"
+    cut = outcome.finish == "length" and not score.complete
     row.correct = score.correct if score.correct is None else score.correct and not cut
     row.extracted, row.extraction = score.extracted, score.path
 
@@ -145,7 +158,7 @@ def _count(row: Record, generation: Generation) -> None:
     windows = generation.windows
     widest = max((proposed for proposed, _ in windows), default=0)
     times = generation.times
-    row.text, row.tokens, row.n_tokens = generation.text, generation.tokens, len(generation.tokens)
+    row.text, row.tokens, row.n_tokens = generation.text, generation.tokens, turns.generated(generation)
     row.prompt_tokens, row.finish = generation.prompt_tokens, generation.finish
     row.divergence = generation.divergence
     row.rounds, row.counters = generation.rounds, generation.counters
