@@ -118,6 +118,31 @@ def f(x): return None
     "segmentation fault": "import ctypes\nctypes.string_at(0)",
     "no such function": "def g(x): return x * x",
     "a generator of nothing": "f = ()",
+    "the exit codes of the sandbox": "import os\ndef f(x): os._exit(70 if x == 2 else 124)",
+    "itself as its answer": "def f(x): return f",
+    "a promise": "async def f(x): return x * x",
+    "a generator": "def f(x): yield x * x",
+    "no end of numbers": "def f(x): return range(10**18)",
+    "closes everything": "import os\nos.closerange(0, 256)\ndef f(x): return None",
+    "two that answer": """
+import os
+os.fork()
+def f(x): return 4 if os.getppid() else 9
+""",
+    "numbers that stand for nothing": """
+import os
+for fd in range(3, 256):
+    for text in (b'["value", ["handle", true]]', b'["value", ["handle", "f"]]', b'["value", ["range"]]', b'["value"]'):
+        try: os.write(fd, len(text).to_bytes(4, "big") + text)
+        except OSError: pass
+def f(x): return True
+""",
+    "patched JSON": """
+import json, json.encoder
+json.dumps = json.encoder.JSONEncoder.encode = lambda *_, **__: '["value", true]'
+def f(x): return None
+""",
+    "hash collisions": "def f(x): return {i * (2**61 - 1): 0 for i in range(20000)}",
     "redefines what asks": """
 import sys
 class Answer(dict):
@@ -163,6 +188,13 @@ for fd in range(256):
 """,
     "both answers": "print(4)\nprint(9)",
     "infinity": "print('Infinity')",
+    "another writes behind it": """
+import os, time
+if os.fork() == 0:
+    while True: os.pwrite(1, b"4\\n9\\n", 0)
+print(0)
+""",
+    "a file with a hole": "import os\nos.ftruncate(1, 1 << 40)",
     "loops": "while True: pass",
     "dies": "import os, signal\nprint(4, flush=True)\nos.kill(os.getpid(), signal.SIGSEGV)\n1 / 0",
     "raises": "print(4)\n1 / 0",

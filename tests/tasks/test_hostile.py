@@ -1,6 +1,7 @@
 """What models might write, against the sandbox: everything is contained, and nothing passes."""
 
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -13,8 +14,13 @@ from toolkit.tasks._sandbox import Asserts, Cases, Job, Limits
 
 SQUARES = Asserts(("f",), "SECRET_OF_THE_TESTS = 'EXPECTED'\nassert f(2) == 4\nassert f(3) == 9\n")
 QUICK = Limits(cpu_seconds=1, wall_seconds=40)
+LONG = Limits(cpu_seconds=20, wall_seconds=60)  # for those that come to their end, on a busy machine too
 SHORT = Limits(cpu_seconds=1, wall_seconds=4)
-CONTAINED = {**escapes.LEAKS, **escapes.WRITES, **escapes.PRIVILEGES, **escapes.BOMBS}
+CONTAINED = {**escapes.LEAKS, **escapes.WRITES, **escapes.PRIVILEGES, **escapes.REACHES, **escapes.BOMBS}
+COLUMN = 0 if os.uname().machine == "x86_64" else 1
+NUMBERS = {
+    name: numbers[COLUMN] for name, numbers in runpy.run_path(str(_contained.INSIDE / "calls.py"))["_REFUSED"].items()
+}
 TIMEOUTS = {"infinite output", "infinite loop", "infinite loop in the call", "deaf to signals"}
 
 
@@ -42,15 +48,17 @@ def outside(tmp_path, monkeypatch):
             "PARENT": str(os.getpid()),
             "PORT": str(server.getsockname()[1]),
             "NAME": f"draftsmith-{os.getpid()}",
+            "NUMBERS": str(NUMBERS),
         }
     assert [path.name for path in (tmp_path / "canary").iterdir()] == []
     assert (tmp_path / "secret").read_text() == "a secret"
 
 
 def judged(programs, limits):
-    return dict(
-        zip(programs, _sandbox.judge([Job(code, SQUARES, limits=limits) for code in programs.values()]), strict=True)
-    )
+    """limits: of all, or by the program's name."""
+    each = limits if isinstance(limits, dict) else dict.fromkeys(programs, limits)
+    jobs = [Job(code, SQUARES, limits=each[name]) for name, code in programs.items()]
+    return dict(zip(programs, _sandbox.judge(jobs), strict=True))
 
 
 def left_behind():
@@ -80,9 +88,9 @@ def test_nothing_gets_out(outside):
         for placeholder, value in outside.items():
             code = code.replace(placeholder, value)
         programs[name] = code if "def f" in code else code + escapes.WINS
-    verdicts = judged(programs, QUICK)
+    verdicts = judged(programs, {name: QUICK if name in escapes.BOMBS else LONG for name in programs})
     assert {name: verdict for name, verdict in verdicts.items() if verdict.name == "pass"} == {}
-    for name in escapes.LEAKS | escapes.WRITES:  # they came to their end, and had not won
+    for name in escapes.LEAKS | escapes.WRITES | escapes.REACHES:  # they came to their end, and had not won
         assert verdicts[name].name == "wrong", (name, verdicts[name])
     assert {verdicts[name].name for name in TIMEOUTS} == {"timeout"}
     assert not left_behind()

@@ -194,7 +194,7 @@ def test_where_nothing_contains_it_is_said_once(without, capsys, monkeypatch):
     monkeypatch.setattr(_contained, "_works", lambda kind: kind == "limits")
     assert _contained.containment() == _contained.containment() == "limits"
     said = capsys.readouterr().err
-    assert said.count("warning") == 1 and "NOT contained: the network" in said
+    assert said.count("warning") == 1 and "NOT contained: all files" in said
 
 
 def test_root_without_namespaces_is_refused(without):

@@ -29,8 +29,9 @@ _PATIENCE = 600.0  # seconds
 _LIBRARIES = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/nix/store", "/etc/ld.so.cache")
 _UNCONTAINED_HERE = (
     "warning: this machine allows neither namespaces nor bubblewrap, so programs that models write run under limits "
-    "of time, memory and file sizes alone. NOT contained: the network, and all files and processes of the user "
-    "that they run as. Run evaluations of code in a container or a virtual machine without anything of value."
+    "of time, memory and file sizes alone (on Linux without sockets, too). NOT contained: all files and processes of "
+    "the user that they run as, and elsewhere the network. Run evaluations of code in a container or a virtual machine "
+    "without anything of value."
 )
 
 
@@ -41,7 +42,7 @@ class Limits:
     cpu_seconds: int = 10
     wall_seconds: float = 20.0  # for programs that wait; longer ones on a busy machine, which must change no verdict
     memory: int = 1 << 30  # bytes
-    processes: int = 8  # threads count
+    processes: int = 4  # threads count; each may take `memory`
     file_bytes: int = 16 << 20  # of a file, of standard output, and of the directory in memory
 
 

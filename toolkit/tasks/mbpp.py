@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from toolkit.errors import UserError
 from toolkit.tasks import _code, _data
 from toolkit.tasks._code import CodeTask, Found
-from toolkit.tasks._sandbox import Asserts, Job
+from toolkit.tasks._sandbox import Asserts, Job, Limits
 from toolkit.tasks._types import Problem, Task
 
 HUB_ID = "google-research-datasets/mbpp"
 SPLITS = ("test", "train", "validation", "prompt")
 _ASKED = "{}\n\nAnswer with Python code in one code block. It should pass these tests:\n\n```python\n{}\n```"
+_LIMITS = Limits(cpu_seconds=40, wall_seconds=80.0)  # one of the reference solutions takes ten seconds
 
 
 @dataclass
@@ -111,4 +112,4 @@ def find(problem: Problem, text: str) -> Found | None:
 
 def job(problem: Problem, found: Found) -> Job:
     kept = json.loads(problem.tests)
-    return Job(found.code, Asserts(tuple(kept["names"]), kept["tests"], kept["context"]))
+    return Job(found.code, Asserts(tuple(kept["names"]), kept["tests"], kept["context"]), limits=_LIMITS)

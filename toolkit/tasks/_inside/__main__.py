@@ -11,6 +11,7 @@ import signal
 import sys
 from typing import Any
 
+import calls
 import checker
 import contain
 import plain
@@ -92,6 +93,8 @@ def _prepare(job: dict[str, Any]) -> None:
         os.chdir(job["directory"])
         contain.die_with_parent(signal.SIGKILL)
         contain.limit(job["limits"])
+        if sys.platform == "linux":
+            calls.refuse()
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr, flush=True)
         os._exit(UNCONTAINED)

@@ -3,6 +3,7 @@
 Namespaces (Linux): no network, no process but its own, and a file system of a few read-only directories (the standard
 library and what it links to) and one empty directory in memory. It has no privileges and cannot get any: it is nobody,
 without capabilities, under no_new_privs, in a chroot, where the kernel lets nobody make a user namespace of their own.
+What namespaces and limits do not reach is refused as system calls (`calls.py`).
 Limits hold everywhere. The first step is taken before the fork that a new process namespace needs, the second after it.
 """
 
