@@ -19,16 +19,6 @@ for thing in gc.get_objects():
 word = "DETCEPXE"[::-1]  # not in this program as it stands in the tests
 won = any(word in text for text in texts)
 """,
-    "finds the tests in a descriptor": """
-import os, select
-won, word = False, b"DETCEPXE"[::-1]
-for fd in range(0, 256):
-    try:
-        if select.select([fd], [], [], 0)[0]: won = won or word in os.read(fd, 1 << 16)
-        os.lseek(fd, 0, 0)
-        won = won or word in os.read(fd, 1 << 16)
-    except (OSError, ValueError): pass
-""",
     "reads the environment": "import os\nwon = bool(os.environ) or os.getenv('DRAFTSMITH_SECRET') is not None",
     "reads the environment of others": """
 import glob
@@ -178,6 +168,16 @@ except OSError: pass
 }
 
 BOMBS = {
+    "finds the tests in a descriptor, and loses its question": """
+import os, select
+won, word = False, b"DETCEPXE"[::-1]
+for fd in range(0, 256):
+    try:
+        if select.select([fd], [], [], 0)[0]: won = won or word in os.read(fd, 1 << 16)
+        os.lseek(fd, 0, 0)
+        won = won or word in os.read(fd, 1 << 16)
+    except (OSError, ValueError): pass
+""",
     "fork bomb": """
 import os, time
 made = 0

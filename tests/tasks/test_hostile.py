@@ -13,7 +13,7 @@ from toolkit.tasks import _contained, _sandbox
 from toolkit.tasks._sandbox import Asserts, Cases, Job, Limits
 
 SQUARES = Asserts(("f",), "SECRET_OF_THE_TESTS = 'EXPECTED'\nassert f(2) == 4\nassert f(3) == 9\n")
-QUICK = Limits(cpu_seconds=1, wall_seconds=40)
+QUICK = Limits(cpu_seconds=1, wall_seconds=20)
 LONG = Limits(cpu_seconds=20, wall_seconds=60)  # for those that come to their end, on a busy machine too
 SHORT = Limits(cpu_seconds=1, wall_seconds=4)
 CONTAINED = {**escapes.LEAKS, **escapes.WRITES, **escapes.PRIVILEGES, **escapes.REACHES, **escapes.BOMBS}
@@ -63,8 +63,9 @@ def judged(programs, limits):
 
 def left_behind():
     """Processes of the sandbox that are still there."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in listed if f"{_contained.INSIDE} " in line and " -S " in line]
+    command = ["ps", "-ww", "-eo", "pid,args"]  # ww: else lines end at a terminal's width, before what is looked for
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if f"{_contained.INSIDE} " in line and " -S " in line]
 
 
 def test_the_right_program_passes():

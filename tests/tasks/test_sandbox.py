@@ -197,6 +197,27 @@ def test_where_nothing_contains_it_is_said_once(without, capsys, monkeypatch):
     assert said.count("warning") == 1 and "NOT contained: all files" in said
 
 
+def test_under_limits_alone(without, monkeypatch):
+    """Where there is nothing else, and others can read a Python: still no forged verdict, no socket, no time for more."""
+    without("namespaces", "bubblewrap")
+    if not _contained._works("limits"):
+        pytest.skip("this is root, whose Python others cannot read")
+    monkeypatch.setattr(_contained, "_works", lambda kind: kind == "limits")
+    assert _contained.containment() == "limits"
+    limits = Limits(cpu_seconds=1, wall_seconds=10)
+    programs = {
+        "def f(x): return x * x": "pass",
+        "def f(x): return x + x": "wrong",
+        "import os\nos._exit(0)": "crash",
+        "class Yes:\n def __eq__(self, _): return True\ndef f(x): return Yes()": "wrong",
+        "import socket\nsocket.socket()\ndef f(x): return x * x": "crash" if sys.platform == "linux" else "pass",
+        "held = [bytes(1 << 20) for _ in range(2000)]\ndef f(x): return x * x": "crash",
+        "while True: pass": "timeout",
+        "import os\nassert not os.environ and not os.listdir('.')\ndef f(x): return x * x": "pass",
+    }
+    assert names(_sandbox.judge([Job(code, SQUARES, limits=limits) for code in programs])) == list(programs.values())
+
+
 def test_root_without_namespaces_is_refused(without):
     without("namespaces", "bubblewrap", "limits")
     with pytest.raises(UserError, match="cannot be run here"):
