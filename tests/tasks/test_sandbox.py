@@ -1,6 +1,8 @@
 """What the sandbox says of ordinary programs, and what crosses between a program and its tests."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from toolkit.errors import UserError
 from toolkit.tasks import _contained, _output, _sandbox
 from toolkit.tasks._sandbox import Asserts, Cases, Job, Limits
 
+SYSTEM = Path("/usr/bin/python3")
 SQUARES = Asserts(("f",), "assert f(2) == 4\nassert f(3) == 9\n")
 ECHO = Asserts(
     ("f",),
@@ -198,8 +201,10 @@ def test_where_nothing_contains_it_is_said_once(without, capsys, monkeypatch):
 
 
 def test_under_limits_alone(without, monkeypatch):
-    """Where there is nothing else, and others can read a Python: still no forged verdict, no socket, no time for more."""
+    """Where there is nothing else, and others can read the Python: no verdict is forged, and limits hold."""
     without("namespaces", "bubblewrap")
+    if os.geteuid() == 0 and SYSTEM.exists():
+        monkeypatch.setattr(_contained, "_PYTHON", str(SYSTEM))
     if not _contained._works("limits"):
         pytest.skip("this is root, whose Python others cannot read")
     monkeypatch.setattr(_contained, "_works", lambda kind: kind == "limits")
