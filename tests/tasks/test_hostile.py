@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.tasks import escapes, hostile
+from tests.tasks import escapes, hostile, reaches
 from toolkit.tasks import _contained, _sandbox
 from toolkit.tasks._sandbox import Asserts, Cases, Job, Limits
 
@@ -16,7 +16,7 @@ SQUARES = Asserts(("f",), "SECRET_OF_THE_TESTS = 'EXPECTED'\nassert f(2) == 4\na
 QUICK = Limits(cpu_seconds=1, wall_seconds=20)
 LONG = Limits(cpu_seconds=20, wall_seconds=60)  # for those that come to their end, on a busy machine too
 SHORT = Limits(cpu_seconds=1, wall_seconds=4)
-CONTAINED = {**escapes.LEAKS, **escapes.WRITES, **escapes.PRIVILEGES, **escapes.REACHES, **escapes.BOMBS}
+CONTAINED = {**escapes.LEAKS, **escapes.WRITES, **escapes.PRIVILEGES, **reaches.REACHES, **escapes.BOMBS}
 COLUMN = 0 if os.uname().machine == "x86_64" else 1
 NUMBERS = {
     name: numbers[COLUMN] for name, numbers in runpy.run_path(str(_contained.INSIDE / "calls.py"))["_REFUSED"].items()
@@ -91,7 +91,7 @@ def test_nothing_gets_out(outside):
         programs[name] = code if "def f" in code else code + escapes.WINS
     verdicts = judged(programs, {name: QUICK if name in escapes.BOMBS else LONG for name in programs})
     assert {name: verdict for name, verdict in verdicts.items() if verdict.name == "pass"} == {}
-    for name in escapes.LEAKS | escapes.WRITES | escapes.REACHES:  # they came to their end, and had not won
+    for name in escapes.LEAKS | escapes.WRITES | reaches.REACHES:  # they came to their end, and had not won
         assert verdicts[name].name == "wrong", (name, verdicts[name])
     assert {verdicts[name].name for name in TIMEOUTS} == {"timeout"}
     assert not left_behind()
