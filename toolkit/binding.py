@@ -37,7 +37,7 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
 def check(directory: Path, bound: Identity, found: Identity) -> None:
     """UserError where the artifact in the directory was trained for another model than the one that is there."""
     same_weights = bound["fingerprint"] == found["fingerprint"]
-    if not same_weights and not same_name(bound["name"], found["name"]):
+    if not same_model(bound, found):
         raise _other(directory, "the model", bound["name"], found["name"])
     if bound["tokenizer"] != found["tokenizer"]:
         raise _other(directory, "the tokenizer", shortened(bound["tokenizer"]), shortened(found["tokenizer"]))
@@ -59,6 +59,11 @@ def same_name(one: str, other: str) -> bool:
     """Whether both name one model: a repository goes by several names, a path by itself only."""
     known = repository(one), repository(other)
     return one == other if None in known else known[0].lower() == known[1].lower()
+
+
+def same_model(one: Identity, other: Identity) -> bool:
+    """By their weights, or by their names: adapters are not looked at."""
+    return one["fingerprint"] == other["fingerprint"] or same_name(one["name"], other["name"])
 
 
 def shortened(digests: str | Sequence[str]) -> str:

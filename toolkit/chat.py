@@ -48,6 +48,21 @@ def encode_answered(
     return tuple(tokenizer(prompt, add_special_tokens=False).input_ids), (*answer, end)
 
 
+def encode_follow_up(text: str, tokenizer: PreTrainedTokenizerBase, thinking: bool = False) -> tuple[int, ...]:
+    """What stands between an answer and the next one, when the user says `text` then: end of turn, text, opening.
+
+    The same after any answer, so that a conversation's tokens are those that were generated, with these in between.
+    """
+    answer = "(answer)"
+    messages = [
+        {"role": role, "content": said} for role, said in (("user", "?"), ("assistant", answer), ("user", text))
+    ]
+    _, found, rest = _prompt(messages, tokenizer, thinking).partition(answer)
+    if not found:
+        raise UserError("the chat template drops a model's earlier answers, so it can hold no conversation.")
+    return tuple(tokenizer(rest, add_special_tokens=False).input_ids)
+
+
 def _end(response: str, tokenizer: PreTrainedTokenizerBase) -> int:
     """The id of the EOS token; UserError where there is none, or where the response would end before its end."""
     end = tokenizer.eos_token_id

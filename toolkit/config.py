@@ -7,6 +7,7 @@ Two spellings save typing: a bare string stands for a dataclass whose first fiel
 """
 
 import argparse
+import copy
 import dataclasses
 import typing
 from collections.abc import Callable, Sequence
@@ -57,7 +58,12 @@ def parse(schema: type[T], mapping: Any, where: str) -> T:
 def load(schema: type[T], path: Path | str | None, overrides: list[str]) -> T:
     """A dataclass from a YAML file (None: from nothing) and `key=value` overrides, which win."""
     path = find_recipe(path) if path is not None else None
-    tree = _read(path) if path is not None else {}
+    return changed(schema, _read(path) if path is not None else {}, overrides, path)
+
+
+def changed(schema: type[T], tree: dict[str, Any], overrides: list[str], path: Path | None = None) -> T:
+    """A dataclass from plain data and overrides. path: the file that the data are of."""
+    tree = copy.deepcopy(tree)
     for override in overrides:
         _set(tree, override, schema)
     try:

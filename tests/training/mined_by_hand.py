@@ -4,13 +4,13 @@ The target decodes at batch 1 with packed weights and a KV cache, with one prefi
 mining must agree with, label by label, and what its speed is measured against.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from toolkit.engine.runner import Runner
-from toolkit.tasks._types import Problem
 from toolkit.training.answers import Asked
 from toolkit.training.mining_search import decoded
 
@@ -28,7 +28,7 @@ class ByHand:
         alpha = asked.task.score(asked.problem, decoded(self.target.tokenizer, answer)).extracted
         if alpha is None:
             return [], answer
-        gold = Problem(asked.problem.id, asked.problem.question, alpha)
+        gold = dataclasses.replace(asked.problem, answer=alpha)
         found: list[Label] = []
         whole = self.ended(answer)
         drafted, place = self.choices(asked.tokens, answer), 0

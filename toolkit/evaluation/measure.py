@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import Generation, Request, Sampling
-from toolkit.evaluation import system
+from toolkit.evaluation import system, turns
 from toolkit.evaluation.prompts import Prompt
 from toolkit.evaluation.recipe import SamplingConfig, SpeedConfig
 from toolkit.evaluation.records import Record, SetName
 from toolkit.proposers.routed import Account, Routed
-from toolkit.tasks._types import Task
+from toolkit.tasks._types import Problem, Score, Task
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,9 @@ def decode(
     """Per prompt: how many were decoded with it, its generation or what it died of, and what a router made of it."""
     requests = [Request(prompt.request_id, prompt.tokens, repeat) for prompt in prompts]
     try:
-        done = decoder.generate(requests, sampling)
-        accounts = decoder.proposer.accounts if isinstance(decoder.proposer, Routed) else {}
+        first = decoder.generate(requests, sampling)
+        accounts = decoder.proposer.accounts if isinstance(decoder.proposer, Routed) else {}  # of the first turn
+        done = turns.go_on(decoder, prompts, requests, sampling, first)
         return [(len(requests), generation, accounts.get(generation.id)) for generation in done]
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a row
         if len(prompts) == 1:
@@ -105,8 +106,10 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
     system.reset_peak(device)
     outcomes = decode(contender.decoder, block.prompts, setting.sampling_of(block), block.repeat)
     peak = system.peak_memory(device)
+    problems = (prompt.problem for prompt in block.prompts)
+    scores = _judged(setting.task, [(p, outcome) for p, (_, outcome, _) in zip(problems, outcomes, strict=True)])
     rows = []
-    for prompt, (batch, outcome, account) in zip(block.prompts, outcomes, strict=True):
+    for prompt, (batch, outcome, account), score in zip(block.prompts, outcomes, scores, strict=True):
         first = block.prompts[0] if batch > 1 else prompt
         row = Record(
             set=block.set,
@@ -124,25 +127,35 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
             lossless=contender.lossless,
             peak_memory=peak,
         )
-        _fill(row, outcome, prompt, setting.task)
+        _fill(row, outcome, score)
         if row.ok and account is not None:
             row.routed, row.routing_seconds = dict(account.rounds), account.seconds
         rows.append(row)
     return rows
 
 
-def _fill(row: Record, outcome: Generation | Exception, prompt: Prompt, task: Task) -> None:
+def _judged(task: Task, answers: Sequence[tuple[Problem, Generation | Exception]]) -> list[Score | Exception]:
+    """The task's verdict on each text, all at once (programs are run side by side); alone where that fails."""
+    texts = [(problem, outcome.text) for problem, outcome in answers if not isinstance(outcome, Exception)]
+    try:
+        scores = iter(task.scores(texts))
+    except Exception as error:  # noqa: BLE001 - the same
+        if len(answers) == 1:
+            return [error]
+        return [score for answer in answers for score in _judged(task, [answer])]
+    return [outcome if isinstance(outcome, Exception) else next(scores) for _, outcome in answers]
+
+
+def _fill(row: Record, outcome: Generation | Exception, score: Score | Exception) -> None:
     if isinstance(outcome, Exception):
         _fail(row, outcome)
         return
     _count(row, outcome)
-    try:
-        score = task.score(prompt.problem, outcome.text)
-    except Exception as error:  # noqa: BLE001 - the same
-        _fail(row, error)
+    if isinstance(score, Exception):
+        _fail(row, score)
         return
     # A number in half an answer is no answer, even where it happens to be the right one
-    cut = outcome.finish == "length"
+    cut = outcome.finish == "length" and not score.complete
     row.correct = score.correct if score.correct is None else score.correct and not cut
     row.extracted, row.extraction = score.extracted, score.path
 
@@ -156,7 +169,7 @@ def _count(row: Record, generation: Generation) -> None:
     windows = generation.windows
     widest = max((proposed for proposed, _ in windows), default=0)
     times = generation.times
-    row.text, row.tokens, row.n_tokens = generation.text, generation.tokens, len(generation.tokens)
+    row.text, row.tokens, row.n_tokens = generation.text, generation.tokens, turns.generated(generation)
     row.prompt_tokens, row.finish = generation.prompt_tokens, generation.finish
     row.divergence = generation.divergence
     row.rounds, row.counters, row.sources = generation.rounds, generation.counters, generation.sources

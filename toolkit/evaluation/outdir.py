@@ -2,16 +2,20 @@
 
 `run.json` says whose directory it is: the target, the sampling, the task and each method's pieces. A recipe with more
 methods, prompts or seeds may go on in it; one that differs in what its rows depend on may not, because its rows would
-stand beside others that cannot be compared with them.
+stand beside others that cannot be compared with them. `recipe.yaml` is the whole recipe, as it was last run.
 """
 
 import json
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from toolkit.errors import UserError
-from toolkit.files import OutputDirectory, write_json
+from toolkit.files import OutputDirectory, write_atomic, write_json
 
 Identity = dict[str, object]
+RECIPE = "recipe.yaml"
 
 
 class OutDir(OutputDirectory):
@@ -29,6 +33,11 @@ class OutDir(OutputDirectory):
         """Who writes rows from now on, on which machine."""
         self.sessions.append(session)
         self._save()
+
+    def keep_recipe(self, recipe: dict[str, Any]) -> None:
+        """Beside its results, with all overrides: `python -m eval DIR/recipe.yaml` goes on, or shows them again."""
+        text = yaml.safe_dump({**recipe, "out": str(self.path)}, sort_keys=False, allow_unicode=True, width=1000)
+        write_atomic(self.path / RECIPE, f"# python -m eval {self.path / RECIPE}\n{text}".encode())
 
     def _open(self) -> None:
         if not self._marker.exists():

@@ -78,6 +78,13 @@ def load(path: Path | str, overrides: list[str]) -> EvalRecipe:
     return recipe
 
 
+def composed(tree: dict[str, Any], overrides: list[str], where: str) -> EvalRecipe:
+    """As `load`, from plain data: a recipe that no file holds yet."""
+    recipe = config.changed(EvalRecipe, tree, overrides)
+    _check(recipe, where)
+    return recipe
+
+
 def with_artifacts(recipe: EvalRecipe, where: Path | str) -> EvalRecipe:
     """The recipe with the artifacts of `use` in it: those of a target among its adapters, a router among its methods.
 

@@ -1,10 +1,11 @@
-"""`python -m eval RECIPE [key=value ...]`, also `draftsmith eval`: a recipe becomes rows, tables and pictures.
+"""`python -m eval RECIPE | DIR... [key=value ...]`, also `draftsmith eval`: a recipe becomes rows, tables and pictures.
 
 Order of a run: the speed set (warm-up, then every method on each block of prompts, in turn), the quality set, the
 greedy-equality check, the summary. With `speed.methods: front` the quality set goes first and says who is timed. What
 an earlier, killed run left in the output directory is not done again.
 """
 
+import argparse
 import time
 import uuid
 from collections import defaultdict
@@ -15,9 +16,10 @@ from pathlib import Path
 import torch
 
 from toolkit import config
+from toolkit.errors import exit_code
+from toolkit.evaluation import compose, report, system, timed
 from toolkit.evaluation import plan as planning
 from toolkit.evaluation import recipe as recipes
-from toolkit.evaluation import report, system, timed
 from toolkit.evaluation.measure import Contender, decode, measure
 from toolkit.evaluation.outdir import OutDir
 from toolkit.evaluation.plan import Plan, item
@@ -31,13 +33,27 @@ WARM_UP = 16  # tokens
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the recipe that the arguments name -> the exit code."""
-    does = "Measure the methods of a recipe; a killed run goes on."
-    return config.program("eval", does, argv, _load_and_run, "sampling.temperature=1.0 speed.prompts=8")
+    """Run the recipe that the arguments name, or those that artifact directories make -> the exit code."""
+    does = "Measure the methods of a recipe, or of checkpoint directories; a killed run goes on."
+    parser = argparse.ArgumentParser(prog="eval", description=does)
+    parser.add_argument("what", nargs="+", metavar="RECIPE | DIR... | key=value", help="as sampling.temperature=1.0")
+    parser.add_argument("--task", action="append", default=[], help="a task, or several (gsm8k, for directories)")
+    arguments = parser.parse_intermixed_args(argv)
+    overrides = [word for word in arguments.what if "=" in word and not Path(word).is_dir()]
+    named = [word for word in arguments.what if word not in overrides]
+    return exit_code(lambda: _run(named, arguments.task, overrides), "the same command goes on from here")
 
 
-def _load_and_run(path: str, overrides: list[str]) -> int:
-    return evaluate(recipes.load(path, overrides), path)
+def _run(named: list[str], tasks: list[str], overrides: list[str]) -> int:
+    if len(named) == 1 and not Path(named[0]).is_dir() and len(tasks) < 2:
+        return evaluate(recipes.load(named[0], [*(f"task={task}" for task in tasks), *overrides]), named[0])
+    composed = compose.compose(named, tasks, overrides)
+    print(compose.described(composed), flush=True)
+    codes = [evaluate(one.recipe, one.name) for one in composed]
+    outs = [str(one.recipe.out) for one in composed]
+    if len(outs) > 1:
+        print(f"side by side: python -m eval.compare {' '.join(outs)}")
+    return max(codes)
 
 
 def evaluate(recipe: EvalRecipe, source: str) -> int:
@@ -49,7 +65,7 @@ def measured(recipe: EvalRecipe, source: str) -> tuple[int, list[Record]]:
     """As `evaluate`, and the rows that the recipe asks for."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    recipe = recipes.with_artifacts(recipe, source)
+    asked, recipe = recipe, recipes.with_artifacts(recipe, source)
     chosen = recipes.contenders(recipe, source)
     module, options = config.piece("tasks", recipe.task, f"{source}: task")
     task = module.build(options)
@@ -62,6 +78,7 @@ def measured(recipe: EvalRecipe, source: str) -> tuple[int, list[Record]]:
     # How many problems are taken is no part of the identity: a recipe may be extended
     dataset = {"type": module.__name__.rpartition(".")[2], **asdict(options), "limit": None}
     with OutDir(Path(recipe.out or f"results/{plan.name}"), source, plan.identity(dataset)) as out:
+        out.keep_recipe(asdict(asked))
         records = RecordFile(out.records)
         plan.tidy(records)
         plan = plan.narrowed(records.rows)

@@ -1,7 +1,7 @@
-"""The one kind of task there is so far: problems posed as a chat, judged by a grader.
+"""Problems posed as a chat, judged by a grader.
 
-Tasks differ in where problems come from and in how an answer is read, so they are values of this class, not
-subclasses of it.
+Tasks differ in where problems come from and in how an answer is read, so they are values of `ChatTask`, not subclasses
+of it. What it shares with tasks whose answers are programs is `Posed`.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from toolkit.tasks._types import Message, Problem, Score
 Grader = Callable[[str, str | None], Score]  # (text, gold answer) -> score
 
 
-@dataclass(frozen=True)
-class ChatTask:
-    """Implements `Task`."""
+@dataclass(frozen=True, kw_only=True)
+class Posed:
+    """Problems and what is said around them."""
 
     name: str
     selected: Sequence[Problem]
     preamble: Sequence[Message]  # system prompt and few-shot turns, the same for every problem
-    grade: Grader
     style: str = "response"  # which of a problem's worked answers is this task's
+    metric: str | None = "accuracy"
 
     def problems(self) -> list[Problem]:
         return list(self.selected)
@@ -33,9 +33,25 @@ class ChatTask:
     def response(self, problem: Problem) -> str | None:
         return problem.worked.get(self.style)
 
+    def fingerprint(self) -> str:
+        content = [list(self.preamble), [_identity(problem) for problem in self.selected]]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTask(Posed):
+    """Implements `Task`."""
+
+    grade: Grader
+
     def score(self, problem: Problem, text: str) -> Score:
         return self.grade(text, problem.answer)
 
-    def fingerprint(self) -> str:
-        content = [list(self.preamble), [[problem.id, problem.question, problem.answer] for problem in self.selected]]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    def scores(self, answers: Sequence[tuple[Problem, str]]) -> list[Score]:
+        return [self.score(problem, text) for problem, text in answers]
+
+
+def _identity(problem: Problem) -> list[object]:
+    """What is asked and what is right; only what the problem has, so that what it may have changes nothing."""
+    also = [part for part in (list(problem.follow_ups), problem.tests) if part]
+    return [problem.id, problem.question, problem.answer, *also]

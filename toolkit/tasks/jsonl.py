@@ -47,6 +47,7 @@ def build(config: Config) -> Task:
         selected=_data.select(problems, config.limit, config.offset, config.shuffle_seed),
         preamble=[{"role": "system", "content": config.system}] if config.system else [],
         grade=GRADERS[score],
+        metric=None if score == "none" else "accuracy",
     )
 
 
