@@ -52,6 +52,8 @@ class Config:
                 raise UserError(
                     f"{where}: router mlp is learned together with its drafts: name its `artifact` instead."
                 )
+            if self.router.get("artifact") not in ("", self.artifact):
+                raise UserError(f"{where}: key 'router.artifact' is another than `artifact`: name the directory once.")
             self.router["artifact"] = self.artifact
 
 
