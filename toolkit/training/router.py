@@ -15,7 +15,6 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from toolkit import artifact, config, encoder, sources
-from toolkit.encoder import Encoder
 from toolkit.errors import NotThere, UserError
 from toolkit.evaluation import routing
 from toolkit.evaluation.routing import Outcomes
@@ -142,7 +141,7 @@ def _fitted(
     parts = torch.from_numpy(split([row["prompt"] for row in tried.rows], settings, where))
     ms = torch.from_numpy(tried.ms().mean(1)).float()  # [n, D]
     single = int(ms[parts == 0].mean(0).argmin())
-    sentences = Encoder(settings.encoder, torch.device("cpu"), settings.characters)
+    sentences = encoder.Encoder(settings.encoder, torch.device("cpu"), settings.characters)
     tokens = [row["input_ids"] for row in tried.rows]
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in tokens]
     rows = routers.features(sentences.encode(texts), texts, tokens, tried.header.vocab)
