@@ -145,7 +145,7 @@ test-vllm: $(STAMP) $(VLLM_STAMP)  ## tests that load what was exported into vLL
 exact: $(STAMP)  ## the exactness suite with ten times the draws
 	DRAFTSMITH_EXACT_DRAWS=10 $(BIN)/python -m pytest -q -rs -m "not real and not gpu" tests/decode
 
-smoke: $(STAMP)  ## evals, training, traces, mining and the bench on a tiny random model, in a few minutes
+smoke: $(STAMP)  ## evals, training, traces, mining, routing and the bench on a tiny random model, in a few minutes
 	@set -e; rm -rf results/smoke-*; \
 	for name in smoke demo gsm8k_smollm2; do \
 	  echo "== $$name"; \
@@ -162,8 +162,8 @@ smoke: $(STAMP)  ## evals, training, traces, mining and the bench on a tiny rand
 	for step in collect:trace specdecpp:specdecpp jointadaspec:jointadaspec; do \
 	  $(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/$${step%:*}.py recipes/train/smoke/$${step#*:}.yaml; \
 	done; \
-	echo "== judge and gate"; rm -rf results/mined/smoke; \
-	for step in autojudge:autojudge consensus:consensus; do \
+	echo "== judge, gate and router"; rm -rf results/mined/smoke results/routing/smoke; \
+	for step in autojudge:autojudge consensus:consensus router:router; do \
 	  $(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train/$${step%:*}.py recipes/train/smoke/$${step#*:}.yaml; \
 	done; \
 	echo "== bench"; \

@@ -83,6 +83,7 @@ def test_unknown_key_in_an_override_names_the_override(recipe):
         ("sampling: {top_k: four}", r":2: key 'sampling.top_k': .*'four'.*Integer"),
         ("sampling: {top_k: 1.5}", r":2: key 'sampling.top_k': .*1.5"),
         ("sampling: 3", r":2: key 'sampling': expected a mapping"),
+        ("methods: {a: 1}", r":2: key 'methods': expected a list; got {'a': 1}"),
         ("drafts: [{name: a, dtype: float63}]", r":2: key 'drafts.0.dtype': .*float63.*bfloat16"),
         ("drafts: [{dtype: float32}]", r":2: key 'drafts.0.name' is missing"),
         ("target: other", r":2: not valid YAML: found duplicate key target"),

@@ -16,6 +16,7 @@ from toolkit.errors import NotThere, UserError
 from toolkit.hub import Models
 from toolkit.nets import router
 from toolkit.nets.router import NUMBERS, RouterNet
+from toolkit.proposers import routed
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,12 @@ def test_a_draft_that_is_gone_or_another_is_named(path, models):
     change(path, drafts=[rows[0] | {"proposer": gone}, *rows[1:]])
     with pytest.raises(NotThere, match="gone"):
         built(path, models)
+
+
+def test_what_is_missing_is_said_of_its_draft(models):
+    node = routed.profile({"type": "draft_model", "model": "/no/draft"}, "test")
+    with pytest.raises(NotThere, match="test: draft 'far': model '/no/draft'"):
+        routed.profiles({"far": node}, models, "test")
 
 
 def test_an_encoder_that_is_missing_or_another_is_named(path, models, sentences, tmp_path, monkeypatch):

@@ -188,6 +188,9 @@ def _shaped(schema: type, node: Any, path: str) -> dict[str, Any]:
             raise _Problem(full, f"unknown key '{full}'.{near} Valid keys here: {registry.listed(known)}.")
         hint = _hints(schema)[key]
         kind = _dataclass_in(hint)
+        if {typing.get_origin(hint), type(value)} == {dict, list}:  # OmegaConf's own error names no key
+            expected = "a mapping" if isinstance(value, list) else "a list"
+            raise _Problem(full, f"key '{full}': expected {expected}; got {value!r}.")
         if kind and isinstance(value, list) and typing.get_origin(hint) is list:
             value = [_shaped(kind, item, f"{full}.{i}") for i, item in enumerate(value)]
             for i, item in enumerate(value):  # once here, because OmegaConf's errors lose the path to a list's items

@@ -21,7 +21,8 @@ from toolkit.errors import UserError
 from toolkit.lengths.entropy import Entropy
 from toolkit.lengths.fixed import Fixed
 from toolkit.proposers import _groups
-from toolkit.proposers._groups import Group
+from toolkit.proposers._groups import Group, Profile
+from toolkit.proposers.draft_model import DraftModel
 from toolkit.proposers.routed import Routed
 
 SAMPLINGS = {name: replace(WARPS[name], max_new_tokens=24, seed=5) for name in ("t1", "top-p0.8")}
@@ -219,6 +220,26 @@ def test_what_each_choice_took_is_told():
     assert {
         name: sum(proposer.accounts[i].rounds[name] for i in range(4)) for name in (drafts[0].name, drafts[1].name)
     } == {drafts[draft].name: sum(len(one.windows) for one in done if one.id % 2 == draft) for draft in (0, 1)}
+
+
+def test_who_takes_a_draft_up_pays_for_what_it_reads():
+    """Nothing but reading takes time here: of both drafts as the texts begin, of the one that takes over later."""
+    now = [0.0]
+
+    class Slow(DraftModel):
+        def prefill(self, batch, capacity, target):
+            now[0] += 6 * len(batch)
+            super().prefill(batch, capacity, target)
+
+    runner = model(Case(FAMILY, kind="far").draft).runner
+    drafts = [Profile(name, Slow(runner), Fixed(2)) for name in ("a", "b")]
+    router = Told(lambda asked: int(asked.request == 0 or len(asked.tokens) > len(PROMPTS[2])), every=2, learns=True)
+    proposer = Routed(drafts, router, clock=lambda: now[0])
+    decoder = SpecDecoder(model(CASE.target).runner, proposer, Fixed(2), Rejection())
+    decoder.generate([Request(i, PROMPTS[2]) for i in range(2)], Sampling(max_new_tokens=12))
+    told = [[seconds for draft, _, seconds in router.observed if draft == which] for which in (0, 1)]
+    assert told[0] == [6], "the second row begins with the first draft"
+    assert [one for one in told[1] if one] == [6, 12], "its mate reads again because it comes"
 
 
 def test_a_batch_of_one_draft_is_handed_on_as_it_is():

@@ -111,6 +111,16 @@ def test_shares_are_known_in_batches_and_times_are_not(tiny, router):
     assert found["prompts"] == 3 and found.keys() == {"prompts", "drafts", "shares", "choosing"}
 
 
+def test_drafts_that_were_not_all_tried_alone_are_not_compared(tiny):
+    """The prompts that went to one of them are not those of the others."""
+    pieces = "type: routed, drafts: {a: none, b: ngram, c: ngram, d: ngram}"
+    alone = f"{{name: only_a, proposer: {{{pieces}, router: {{type: fixed, draft: a}}}}}}"
+    lot = f"{{name: lot, proposer: {{{pieces}, router: random}}}}"
+    assert tiny.run(f"methods=[{alone}, {lot}]", "target.device=cpu", "sampling.max_new_tokens=4") == 0
+    [found] = tiny.results()["routing"].values()
+    assert found["prompts"] == 3 and {*found["drafts"]} - {"a"} and "regret" not in found
+
+
 def test_drafts_within_a_router_are_in_the_rows_identity(tiny):
     half = "{type: draft_model, model: {name: target, draft_from: {layers: [0]}}}"
     methods = (

@@ -201,6 +201,17 @@ def test_a_killed_run_goes_on(whole, encoder, tmp_path):
     assert not run.out.exists()
 
 
+def test_the_tasks_of_all_sittings_are_told(whole, encoder, tmp_path):
+    run = Run(tmp_path, encoder)
+    shutil.copytree(whole.tried, run.tried)
+    before = router_collect.read([run.tried]).header.data
+    for _ in range(2):
+        assert run.run("data.tasks.0.tasks.0.limit=2", "train=null") == 0
+        both = router_collect.read([run.tried]).header.data
+        assert both[:1] == before and [one["tasks"][0]["limit"] for one in both] == [8, 2]
+    assert router_collect.read([whole.tried, run.tried]).header.data == both
+
+
 def test_times_of_other_drafts_are_not_mixed(whole, encoder, tmp_path, capsys):
     run = Run(tmp_path, encoder)
     shutil.copytree(whole.tried, run.tried)

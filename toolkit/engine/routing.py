@@ -1,7 +1,7 @@
 """What a router and the proposer that asks it (proposers/routed) say to each other.
 
 A router says which draft serves a prompt before anything of it is decoded, and may be asked again within a text. It
-sees the past only: what it says changes how fast a text is written, never its law.
+sees the past only: under a lossless rule what it says changes how fast a text is written, never its law.
 """
 
 from collections.abc import Sequence

@@ -48,9 +48,11 @@ def _report(
     mine: Mapping[str, list[Record]], controls: Mapping[str, Mapping[str, list[Record]]], domains: Mapping[str, str]
 ) -> dict[str, Any]:
     served = {prompt: _served(rows) for prompt, rows in mine.items()}
-    names = list(controls) or sorted({name for counts in served.values() for name in counts})
+    used = {name for counts in served.values() for name in counts}
+    if not used <= controls.keys():  # to compare the prompts of some drafts only would favour these
+        controls = {}
+    names = list(controls) or sorted(used)
     prompts = [prompt for prompt in mine if all(prompt in other for other in controls.values())]
-    prompts = [prompt for prompt in prompts if served[prompt].keys() <= {*names}]
     chosen = np.array([names.index(served[prompt].most_common(1)[0][0]) for prompt in prompts], dtype=int)
     of = [domains[prompt] for prompt in prompts]
     if not prompts:

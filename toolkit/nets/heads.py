@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.errors import UserError
 from toolkit.files import write_atomic, write_json
-from toolkit.nets import _config
+from toolkit.nets import _config, _weights
 
 CONFIG = "config.json"
 WEIGHTS = "head.safetensors"
@@ -104,21 +102,4 @@ def _number(path: Path, config: dict[str, Any], key: str, kind: type) -> Any:
 def _filled(width: int, blocks: int, path: Path) -> AcceptanceHead:
     if not path.is_file():
         raise UserError(f"{path}: missing. A head is one file of weights beside {CONFIG}; train or copy it again.")
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}). Copy or train the head again.") from None
-    with torch.random.fork_rng(devices=[]):  # the module draws weights that are overwritten here
-        head = AcceptanceHead(width, blocks)
-    expected = {name: list(tensor.shape) for name, tensor in head.state_dict().items()}
-    found = {name: list(tensor.shape) for name, tensor in tensors.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise UserError(
-                f"{path}: tensor '{name}' has shape {found.get(name, 'none')}, and {CONFIG} asks for "
-                f"{expected.get(name, 'none')}. Copy or train the head again."
-            )
-    if damaged := sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all()):
-        raise UserError(f"{path}: tensor '{damaged[0]}' has values that are no numbers. Train the head again.")
-    head.load_state_dict(tensors)
-    return head.eval()
+    return _weights.filled(lambda: AcceptanceHead(width, blocks), path, CONFIG, "Copy or train the head again.")

@@ -10,7 +10,6 @@ with its hash; and the fallback. `router.safetensors` has the network. With a si
 network.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -20,13 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from toolkit.errors import UserError
 from toolkit.files import write_atomic, write_json
+from toolkit.nets import _config, _weights
 
 CONFIG, WEIGHTS = "config.json", "router.safetensors"
 KIND = "router"
@@ -154,7 +152,7 @@ def save(routing: Routing, directory: Path) -> None:
 def read(directory: Path) -> Routing:
     """The router, on the CPU, in eval mode. UserError names the first fault."""
     path = directory / CONFIG
-    config = _parsed(path)
+    config = _config.read(path, KIND, "a router of train/router.py")
     drafts = _drafts(path, config.get("drafts"))
     names = [one.name for one in drafts]
     threshold, temperature = config.get("threshold"), config.get("temperature")
@@ -176,18 +174,9 @@ def read(directory: Path) -> Routing:
     encoder, hidden = _encoder(path, config.get("encoder")), config.get("hidden")
     if type(hidden) is not int or not 1 <= hidden <= 2**16:
         raise UserError(f"{path}: key 'hidden' is {hidden!r}; expected the width of the hidden layer. {_AGAIN}")
-    net = _net(directory / WEIGHTS, encoder.width + len(NUMBERS), len(drafts), hidden)
+    sizes = encoder.width + len(NUMBERS), len(drafts), hidden
+    net = _weights.filled(lambda: RouterNet(*sizes), directory / WEIGHTS, CONFIG, _AGAIN)
     return replace(routing, encoder=encoder, net=net)
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}). Expected a router of train/router.py.") from None
-    if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise UserError(f"{path}: key 'kind' is not '{KIND}'; expected the directory of a router.")
-    return config
 
 
 def _drafts(path: Path, rows: Any) -> list[StoredDraft]:
@@ -211,24 +200,3 @@ def _encoder(path: Path, found: Any) -> StoredEncoder:
 
 def _number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
-
-
-def _net(path: Path, width: int, drafts: int, hidden: int) -> RouterNet:
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}). {_AGAIN}") from None
-    with torch.random.fork_rng(devices=[]):  # the module draws weights that are overwritten here
-        net = RouterNet(width, drafts, hidden)
-    expected = {name: list(tensor.shape) for name, tensor in net.state_dict().items()}
-    found = {name: list(tensor.shape) for name, tensor in tensors.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise UserError(
-                f"{path}: tensor '{name}' has shape {found.get(name, 'none')}, and {CONFIG} asks for "
-                f"{expected.get(name, 'none')}. {_AGAIN}"
-            )
-    if damaged := sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all()):
-        raise UserError(f"{path}: tensor '{damaged[0]}' has values that are no numbers. {_AGAIN}")
-    net.load_state_dict(tensors)
-    return net.eval()

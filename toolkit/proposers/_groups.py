@@ -1,7 +1,8 @@
 """The rows of a batch by the draft that serves them, and the one Draft that comes of all their windows.
 
 A draft is called on a sub-batch of its rows, with their own randomness and their rows of the target's forward, and
-keeps its state in the order of these rows. So what it proposes for a row does not depend on who else is in the batch.
+keeps its state in the order of these rows. So what it proposes for a row does not depend on who else is in the batch,
+while nobody changes drafts: who joins a group has its rows read again, and their length policies begin anew.
 """
 
 from collections.abc import Sequence

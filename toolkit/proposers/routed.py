@@ -52,6 +52,8 @@ class Config:
                 raise UserError(
                     f"{where}: router mlp is learned together with its drafts: name its `artifact` instead."
                 )
+            if self.router.get("artifact") not in ("", self.artifact):
+                raise UserError(f"{where}: key 'router.artifact' is another than `artifact`: name the directory once.")
             self.router["artifact"] = self.artifact
 
 
@@ -75,7 +77,7 @@ class Served:
     draft: int
     age: int = 0  # rounds under this choice
     tokens: int = 0  # emitted in them
-    seconds: float = 0.0  # its share of theirs
+    seconds: float = 0.0  # its share of theirs, and what its draft took to read the text
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Routed:
         self.groups: dict[int, Group] = {}  # by server
         for server in sorted({self._server[row.draft] for row in self.rows}):
             served = [b for b, row in enumerate(self.rows) if self._server[row.draft] == server]
-            self._begin(server, served, batch, target)
+            self._begin(server, served, served, batch, target)
 
     def propose(self, batch: Batch, length: LengthPolicy) -> Draft:
         if self.router.every:
@@ -184,14 +186,19 @@ class Routed:
         joined = {now[b] for b in moved}
         for server in sorted(joined):
             there = self.groups[server].rows.tolist() if server in self.groups else []
-            rows = [*there, *(b for b in moved if now[b] == server)]
-            self._begin(server, rows, batch, TargetView(None, {}))
+            new = [b for b in moved if now[b] == server]
+            self._begin(server, [*there, *new], new, batch, TargetView(None, {}))
         for server in {now[b] for b in left} - joined:
             self.groups[server].choose(self._choices(self.groups[server].rows.tolist()))
 
-    def _begin(self, server: int, rows: Sequence[int], batch: Batch, target: TargetView) -> None:
+    def _begin(self, server: int, rows: Sequence[int], new: Sequence[int], batch: Batch, target: TargetView) -> None:
+        """new: those of the rows for whose sake the texts are read, who pay for it."""
+        began = self._clock()
         self.groups[server] = Group(self.profiles[server], rows, self._choices(rows))
         self.groups[server].prefill(batch, self._capacity, target)
+        share = (self._clock() - began) / len(new)
+        for b in new:
+            self.rows[b].seconds += share
 
     def _choices(self, rows: Sequence[int]) -> list[str | None]:
         return [self.profiles[self.rows[b].draft].choice for b in rows]
@@ -249,15 +256,16 @@ def profiles(nodes: dict[str, dict[str, Any]], models: Models, where: str) -> li
 
 
 def _built(node: dict[str, Any], models: Models, where: str) -> tuple[Proposer, LengthPolicy]:
-    pieces = []
-    for slot, role in (("proposer", "proposers"), ("length", "lengths")):
-        module, options = recipes.piece(role, node[slot], f"{where}, {slot}")
-        pieces.append(module.build(options, models))
+    found = [
+        recipes.piece(role, node[slot], f"{where}, {slot}")
+        for slot, role in (("proposer", "proposers"), ("length", "lengths"))
+    ]
     try:
-        fits.drafts(*pieces)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    return pieces[0], pieces[1]
+        drafts, length = (module.build(options, models) for module, options in found)
+        fits.drafts(drafts, length)
+    except UserError as error:  # of its kind: what is not there can be told from what is wrong
+        raise type(error)(f"{where}: {error}") from None
+    return drafts, length
 
 
 def _spelled(role: str, node: Any, where: str) -> dict[str, Any]:

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from toolkit import artifact, config, sources
-from toolkit.encoder import Encoder
+from toolkit import artifact, config, encoder, sources
 from toolkit.errors import NotThere, UserError
 from toolkit.evaluation import routing
 from toolkit.evaluation.routing import Outcomes
@@ -75,6 +74,8 @@ def run(recipe: RouterRecipe, command: dict[str, Any]) -> Path | None:
         return out
     directories = [*recipe.collected]
     if recipe.collect is not None:
+        if learns and len(recipe.collect.drafts) > 1:
+            encoder.find(recipe.train.encoder)  # before hours of trials: NotThere where it is not at hand
         directories.append(str(router_collect.run(recipe.target, recipe.data, recipe.collect, command["path"])))
     if learns and state.is_main_process:
         _learn(recipe, command, router_collect.read(directories))
@@ -140,10 +141,10 @@ def _fitted(
     parts = torch.from_numpy(split([row["prompt"] for row in tried.rows], settings, where))
     ms = torch.from_numpy(tried.ms().mean(1)).float()  # [n, D]
     single = int(ms[parts == 0].mean(0).argmin())
-    encoder = Encoder(settings.encoder, torch.device("cpu"), settings.characters)
+    sentences = encoder.Encoder(settings.encoder, torch.device("cpu"), settings.characters)
     tokens = [row["input_ids"] for row in tried.rows]
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in tokens]
-    rows = routers.features(encoder.encode(texts), texts, tokens, tried.header.vocab)
+    rows = routers.features(sentences.encode(texts), texts, tokens, tried.header.vocab)
     train, valid, test = (Part(rows[parts == i], ms[parts == i]) for i in range(3))
     fitted = router_fit.fit(train, valid, single, settings)
     made = Routing(
@@ -152,7 +153,7 @@ def _fitted(
         fitted.threshold,
         fitted.temperature,
         tried.header.vocab,
-        encoder.stored(),
+        sentences.stored(),
         fitted.net,
     )
     held_out = (parts == 2).numpy()

@@ -8,7 +8,7 @@ number of processes; but processes that share a machine slow each other down, so
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Header:
     sampling: dict[str, Any]
     repeats: int
     thinking: bool
-    data: list[Any]  # the tasks
+    data: list[Any]  # the tasks, of all sittings
     hardware: dict[str, Any]
     code: dict[str, Any]
 
@@ -204,9 +204,10 @@ def read(directories: Sequence[Path | str]) -> Tried:
     rows: dict[str, dict[str, Any]] = {}
     for directory in directories:
         rows |= answers.read_parts(Path(directory) / PARTS)
+    header = dataclasses.replace(headers[0], data=_joined(one.data for one in headers))
     if not rows:
         raise UserError(f"{', '.join(map(str, directories))}: no prompt has been tried yet.")
-    return Tried(headers[0], [Path(one) for one in directories], [rows[key] for key in sorted(rows)])
+    return Tried(header, [Path(one) for one in directories], [rows[key] for key in sorted(rows)])
 
 
 def _header(
@@ -242,10 +243,20 @@ def _header(
 
 def _open(directory: Path, header: Header, where: Path | str) -> None:
     if (directory / HEADER).is_file():
-        _check_same(_read_header(directory), header, f"{where}: key 'collect.path': {directory}")
+        there = _read_header(directory)
+        _check_same(there, header, f"{where}: key 'collect.path': {directory}")
+        header = dataclasses.replace(header, data=_joined([there.data, header.data]))
     with artifact.writing(directory):
         (directory / PARTS).mkdir(parents=True, exist_ok=True)
         write_json(directory / HEADER, dataclasses.asdict(header))
+
+
+def _joined(tasks: Iterable[list[Any]]) -> list[Any]:
+    """Each once."""
+    found: list[Any] = []
+    for some in tasks:
+        found += [one for one in some if one not in found]
+    return found
 
 
 def _check_same(there: Header, here: Header, what: str) -> None:
