@@ -21,7 +21,7 @@ from toolkit.hub import ModelConfig, Models
 from toolkit.nets import gate
 
 _SAME = ("revision", "dtype", "quant")  # options of a target that an artifact was made with, and is used with
-_NAMES = ("name", "head", "gate")  # keys of a proposer under which a model or a directory stands
+_NAMES = ("name", "head", "gate", "artifact")  # keys of a proposer under which a model or a directory stands
 _ITSELF = "."  # in a manifest's `composes`: the artifact's own directory
 Tree = dict[str, Any]
 
