@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tests import routers
 from tests.artifacts import TINY, config, eagle_head, lora, manifest, target_lora
 from toolkit import artifact, policy
 from toolkit.hub import Models
@@ -40,6 +41,10 @@ def everything(home):
         target_of = {"target": identity, **made.pop("binds", {})}
         composes = {"target": named, **made.pop("composes")}
         artifact.write(home / name, manifest(base={}, binds=target_of, composes=composes, **made))
+    models = Models(target)
+    paths["router"] = routers.write(
+        home / "router", models, routers.routing(models, routers.tiny_encoder(home / "words"))
+    )
     return paths
 
 

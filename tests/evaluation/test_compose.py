@@ -14,7 +14,18 @@ from toolkit.evaluation import compositions
 from toolkit.evaluation.compose import compose
 from toolkit.evaluation.run import main
 
-METHODS = ["baseline", "head", "small", "large", "stop", "policy", "policy-length_then_verif", "judge", "gate"]
+METHODS = [
+    "baseline",
+    "head",
+    "small",
+    "large",
+    "stop",
+    "policy",
+    "policy-length_then_verif",
+    "judge",
+    "gate",
+    "router",
+]
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 The factors of all adapters are stacked: y = W x + B (m * A x) with A [R, in] and B [R, out] over the sum R of their
 ranks, and m 1 in the columns of the row's own adapter, 0 elsewhere. W x is made once for the whole batch. Where all
-rows have one adapter only its columns are computed; siblings that read one input (q, k, v; gate, up) share the first
-product. For the few adapters that a router chooses among this takes fewer and larger products than a product a group
-of rows does, and reads less memory than factors gathered by row.
+rows have one adapter only its columns are computed. For the few adapters that a router chooses among this takes fewer
+and larger products than a product a group of rows does. What it costs a step is the number of adapted modules (two
+small products each, some 40 microseconds on a CPU), more than their ranks: a draft's adapters are best on few modules.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from toolkit.engine.packed import SIBLINGS, Follower, Leader, PackedLinear
+from toolkit.engine.packed import Follower, Leader, PackedLinear
 
 Factors = Mapping[str, tuple[Tensor, Tensor]]  # path of a module -> A [rank, in], B [out, rank] with its scale
 NONE = -1  # a row without an adapter
@@ -57,71 +57,37 @@ class Rows:
         self.adds = False
 
 
-class Down(nn.Module):
-    """The first products of siblings: A x of each, made by the first of them and kept for the others."""
-
-    def __init__(self, rows: Rows, a: Tensor) -> None:
-        super().__init__()
-        self.rows = rows
-        self.register_buffer("a", a, persistent=False)  # [S, R, in]
-        self._source: Tensor | None = None
-        self._parts: Tensor | None = None  # [S, tokens, columns]
-
-    def of(self, x: Tensor, place: int) -> Tensor:
-        """x [B, n, in] -> [B*n, columns] of the sibling at this place."""
-        if place == 0:
-            self._source, self._parts = x, self._made(x)
-        elif self._source is not x:
-            raise RuntimeError("sibling projections share a LoRA product, but this model gives them different inputs")
-        part = self._parts[place]
-        if place == len(self.a) - 1:  # or every layer would hold its activations until the next forward
-            self._source = self._parts = None
-        return part
-
-    def _made(self, x: Tensor) -> Tensor:
-        siblings, batch, width = len(self.a), x.shape[0], x.shape[1]
-        tokens = x.reshape(1, batch * width, -1).expand(siblings, -1, -1)
-        parts = torch.bmm(tokens, self.a[:, self.rows.columns].transpose(1, 2))
-        if self.rows.mask is None:
-            return parts
-        return (parts.view(siblings, batch, width, -1) * self.rows.mask[:, None]).view(parts.shape)
-
-
 class Lora(nn.Module):
-    """A linear module, of whatever kind, and what its row's adapter adds to it."""
+    """A linear module, of whatever kind, and what its row's adapter adds to it. Inference only."""
 
-    def __init__(self, base: nn.Module, down: Down, place: int, b: Tensor) -> None:
+    def __init__(self, base: nn.Module, rows: Rows, a: Tensor, b: Tensor) -> None:
         super().__init__()
-        self.base, self.place, self._rows = base, place, down.rows
-        self._down = (down,)  # in a tuple: it is a submodule of the first sibling only
-        if place == 0:
-            self.down = down
+        self.base, self._rows = base, rows
+        self.register_buffer("a", a, persistent=False)  # [in, R]
         self.register_buffer("b", b, persistent=False)  # [R, out]
         self.in_features, self.out_features = widths(base)
 
     def forward(self, x: Tensor) -> Tensor:
-        said = self.base(x)
-        if not self._rows.adds:
+        """x [B, n, in] -> [B, n, out]."""
+        said, rows = self.base(x), self._rows
+        if not rows.adds:
             return said
-        part = self._down[0].of(x, self.place)
-        return torch.addmm(said.flatten(0, 1), part, self.b[self._rows.columns]).view(said.shape)
+        part = x.reshape(-1, self.in_features) @ self.a[:, rows.columns]  # [B*n, columns]
+        if rows.mask is not None:
+            part.view(*x.shape[:2], -1).mul_(rows.mask[:, None])
+        said.view(-1, self.out_features).addmm_(part, self.b[rows.columns])  # in place: it was made for this call
+        return said
 
 
 def attach(model: nn.Module, adapters: Sequence[Factors], device: torch.device, dtype: torch.dtype) -> Rows:
     """Put the adapters beside the model's modules, in place -> the rows' choice. They fit: see `misfit`."""
     ranks = [max(len(a) for a, _ in factors.values()) for factors in adapters]
     rows = Rows(ranks, device, dtype)
-    wanted = {path for factors in adapters for path in factors}
-    while wanted:
-        group = _siblings(wanted, min(wanted))
-        wanted -= {*group}
-        modules = [model.get_submodule(path) for path in group]
-        stacked = [_stacked(path, widths(module), adapters, ranks) for path, module in zip(group, modules, strict=True)]
-        down = Down(rows, torch.stack([a for a, _ in stacked]).to(device, dtype))
-        for place, (path, module) in enumerate(zip(group, modules, strict=True)):
-            parent, _, name = path.rpartition(".")
-            b = stacked[place][1].to(device, dtype)
-            setattr(model.get_submodule(parent), name, Lora(module, down, place, b))
+    for path in {path: None for factors in adapters for path in factors}:
+        module = model.get_submodule(path)
+        a, b = _stacked(path, widths(module), adapters, ranks)
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, Lora(module, rows, a.to(device, dtype), b.to(device, dtype)))
     return rows
 
 
@@ -139,7 +105,7 @@ def misfit(model: nn.Module, factors: Factors) -> str | None:
 
 def size(model: nn.Module) -> int:
     """Bytes of all adapters that are attached to a model."""
-    ours = [module for module in model.modules() if isinstance(module, (Down, Lora))]
+    ours = [module for module in model.modules() if isinstance(module, Lora)]
     return sum(buffer.nbytes for module in ours for buffer in module.buffers(recurse=False))
 
 
@@ -151,26 +117,17 @@ def widths(module: nn.Module) -> tuple[int, int]:
 _LINEAR = (nn.Linear, Conv1D, PackedLinear, Leader, Follower, Lora)
 
 
-def _siblings(wanted: set[str], path: str) -> list[str]:
-    """The paths that are wanted and read the same input as this one does, in the order in which they are called."""
-    parent, _, name = path.rpartition(".")
-    for names in SIBLINGS:
-        if name in names:
-            return [one for one in (f"{parent}.{sibling}" for sibling in names) if one in wanted]
-    return [path]
-
-
 def _stacked(
     path: str, shape: tuple[int, int], adapters: Sequence[Factors], ranks: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """A [R, in] and B [R, out] of all adapters at one module; zeros where one has less, or nothing, there."""
+    """A [in, R] and B [R, out] of all adapters at one module; zeros where one has less, or nothing, there."""
     into, out = shape
-    a, b = torch.zeros(sum(ranks), into), torch.zeros(sum(ranks), out)
+    a, b = torch.zeros(into, sum(ranks)), torch.zeros(sum(ranks), out)
     start = 0
     for factors, rank in zip(adapters, ranks, strict=True):
         if path in factors:
             its_a, its_b = factors[path]
-            a[start : start + len(its_a)] = its_a
+            a[:, start : start + len(its_a)] = its_a.T
             b[start : start + len(its_a)] = its_b.T
         start += rank
     return a, b
