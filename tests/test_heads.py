@@ -198,10 +198,14 @@ def mapped(ids):
             "'d2t' has 6 entries, and key",
         ),
         ({"t2d": torch.cat([MASK, MASK[:1] & False])}, "'t2d' has 51 entries, and key 'transformer_layer_config.vocab"),
-        ({"fc.weight": None}, "tensor 'fc.weight' is not there, and config.json asks for one that has shape .32, 96."),
-        ({"fc.weight": torch.zeros(H, 2 * H)}, "tensor 'fc.weight' has shape .32, 64., and .* has shape .32, 96."),
+        ({"fc.weight": None}, "tensor 'fc.weight' has shape none, and config.json asks for .32, 96."),
+        (
+            {"fc.weight": torch.zeros(H, 2 * H)},
+            "tensor 'fc.weight' has shape .32, 64., and config.json asks for .32, 96.",
+        ),
         ({"lm_head.weight": torch.zeros(D + 1, H)}, "tensor 'lm_head.weight' has shape .8, 32."),
-        ({"fc_norm.weight": torch.zeros(H)}, "tensor 'fc_norm.weight' has shape .32., and .* is not there"),
+        ({"fc_norm.weight": torch.zeros(H)}, "tensor 'fc_norm.weight' has shape .32., and config.json asks for none"),
+        ({"norm.weight": torch.full((H,), torch.nan)}, "tensor 'norm.weight' has values that are no numbers"),
     ],
 )
 def test_weights_that_are_no_head_are_named(directory, changes, message):

@@ -85,6 +85,52 @@ def test_they_are_one_group_and_one_model(models, drafts):
     assert attached(models) == before
 
 
+def windows(drafts):
+    """The same drafts, each with windows of its own."""
+    return {
+        name: {**node, "length": {"type": "fixed", "k": k}}
+        for (name, node), k in zip(drafts.items(), (3, 1, 2), strict=False)
+    }
+
+
+def test_adapters_with_windows_of_their_own_share_the_draft(drafts):
+    """Memory is that of one attachment, however many methods and length policies there are."""
+    models = Models(config())
+    decoder(models, drafts, Told(lambda asked: 0))
+    once = attached(models)
+    made = decoder(models, windows(drafts), Told(lambda asked: 0))
+    for name in ("x", "y"):
+        methods.decoder(methods.resolve({"name": name, **drafts[name]}, "test"), models)
+    assert attached(models) == once > 0
+    assert len({one.proposer.runner for one in made.proposer.profiles}) == 1
+    assert len({one.proposer for one in made.proposer.profiles}) == 3
+
+
+def test_every_row_has_its_adapter_and_its_window(models, drafts):
+    """Groups that take turns with the same adapters in one round; rows move between them within a text."""
+    own = windows(drafts)
+    together, apart = Watch(), Watch()
+    names = list(own)
+    mixed = decoder(models, own, Told(lambda asked: asked.request % 3), together).generate(REQUESTS, SAMPLING)
+    for one, generation in zip(REQUESTS, mixed, strict=True):
+        name = names[one.id % 3]
+        alone = methods.decoder(methods.resolve({"name": name, **own[name]}, "test"), models, trace=apart)
+        [expected] = alone.generate([one], SAMPLING)
+        assert (generation.tokens, generation.windows) == (expected.tokens, expected.windows)
+        assert together.rounds[one.id] == apart.rounds[one.id]
+    turns = dict.fromkeys(range(len(REQUESTS)), 0)
+
+    def turning(asked):
+        turns[asked.request] += 1
+        return (asked.request + turns[asked.request]) % 3
+
+    greedy = Sampling(max_new_tokens=12)
+    changing = decoder(models, own, Told(turning, every=1)).generate(REQUESTS, greedy)
+    plain = methods.decoder(methods.resolve("baseline", "test"), models).generate(REQUESTS, greedy)
+    assert [one.tokens for one in changing] == [one.tokens for one in plain]
+    assert min(turns.values()) > 1
+
+
 def test_their_weights_are_of_every_method_that_has_them(models, drafts):
     adapters = set(drafts["x"]["proposer"]["adapters"].values())
     for _ in range(2):

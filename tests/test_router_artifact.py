@@ -1,6 +1,7 @@
 """The learned router's network and directory, its encoder, and what it is refused with."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -180,6 +181,55 @@ def test_an_encoder_that_is_missing_or_another_is_named(path, models, sentences,
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotThere, match="sentence-transformers is not installed"):
+        built(path, models)
+
+
+def with_modules(sentences, directory):
+    """A copy of the encoder that says which modules it consists of."""
+    shutil.copytree(sentences, directory)
+    (directory / "1_Pooling").mkdir()
+    modules = [{"idx": 0, "name": "0", "path": ""}, {"idx": 1, "name": "1", "path": "1_Pooling"}]
+    (directory / "modules.json").write_text(json.dumps(modules))
+    return directory
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("tokenizer_config.json", "special_tokens_map.json", "config_sentence_transformers.json", "spiece.model"),
+        *("sentence_roberta_config.json", "1_Pooling/config.json", "1_Pooling/model.safetensors"),
+    ],
+)
+def test_whatever_decides_a_vector_is_in_the_hash(sentences, tmp_path, file):
+    directory = with_modules(sentences, tmp_path / "encoder")
+    before = encoder.fingerprint(directory)
+    for other in ("README.md", "data_config.json", "onnx/config.json"):  # decide nothing
+        (directory / other).parent.mkdir(exist_ok=True)
+        (directory / other).write_text("{}")
+    assert encoder.fingerprint(directory) == before
+    (directory / file).write_bytes(b"another")
+    assert encoder.fingerprint(directory) != before
+
+
+def test_an_encoder_whose_modules_are_not_told_is_named(sentences, tmp_path):
+    directory = with_modules(sentences, tmp_path / "encoder")
+    (directory / "modules.json").write_text('[{"idx": 0}]')
+    with pytest.raises(UserError, match=r"modules\.json: not readable .*Expected a list of modules"):
+        encoder.fingerprint(directory)
+
+
+def test_routers_of_the_first_hash_are_checked_as_they_were_made(path, models, sentences, tmp_path):
+    stored = json.loads((Path(path) / "config.json").read_text())["encoder"]
+    assert stored.pop("hash_version") == encoder.HASH_VERSION == 2
+    first = stored | {"hash": encoder.fingerprint(Path(sentences), 1)}
+    assert first["hash"] != stored["hash"]
+    change(path, encoder=first)
+    assert built(path, models).proposer.router.encoder.name == sentences
+    change(path, encoder=first | {"name": tiny_encoder(tmp_path / "other", seed=5)})
+    with pytest.raises(UserError, match="trained on encoder '.*other' with hash"):
+        built(path, models)
+    change(path, encoder=stored | {"hash_version": 3})
+    with pytest.raises(UserError, match="key 'encoder.hash_version' is 3; expected 1 to 2"):
         built(path, models)
 
 

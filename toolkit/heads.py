@@ -10,10 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialised
-from torch import Tensor
 from transformers import LlamaConfig
 from transformers.activations import ACT2FN
 
@@ -21,12 +18,14 @@ from toolkit import artifact
 from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import NotThere, UserError
 from toolkit.files import write_atomic, write_json
+from toolkit.nets import _weights
 from toolkit.nets.eagle3 import Eagle3, Eagle3Config
 from toolkit.sources import say
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _VERSION = "0.7.0"  # of the speculators format
+_AGAIN = "Copy or train the head again."
 _LAYER = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps", "max_position_embeddings", "attention_bias",
@@ -61,11 +60,8 @@ def read(directory: Path) -> tuple[Eagle3, Vocabulary]:
     path = directory / WEIGHTS
     if not path.is_file():
         raise NotThere(f"{path}: missing. A head is one file of weights beside {CONFIG}; train or copy it again.")
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}). Copy or train the head again.") from None
-    tensors = {_NAME + k.removeprefix(_OTHER_NAME) if k.startswith(_OTHER_NAME) else k: t for k, t in tensors.items()}
+    read = _weights.tensors(path, _AGAIN).items()
+    tensors = {_NAME + k.removeprefix(_OTHER_NAME) if k.startswith(_OTHER_NAME) else k: t for k, t in read}
     if tensors.pop(_EMBEDDINGS, None) is not None:
         say(f"{path}: {_EMBEDDINGS} is not used; a head here reads its target's embeddings")
     for name in ("d2t", "t2d"):
@@ -74,7 +70,7 @@ def read(directory: Path) -> tuple[Eagle3, Vocabulary]:
     vocabulary = Vocabulary.from_map(tensors.pop("d2t"), tensors.pop("t2d"), path)
     _check_size(path, "d2t", len(vocabulary), "draft_vocab_size", config.draft_vocab_size)
     _check_size(path, "t2d", vocabulary.size, "transformer_layer_config.vocab_size", config.layer.vocab_size)
-    return _filled(config, tensors, path), vocabulary
+    return _weights.filled_with(tensors, lambda: Eagle3(config), path, CONFIG, _AGAIN), vocabulary
 
 
 def _config(config: Eagle3Config, verifier: dict[str, Any], speculative_tokens: int) -> dict[str, Any]:
@@ -156,22 +152,3 @@ def _check_size(path: Path, tensor: str, length: int, key: str, expected: int) -
             f"{path}: '{tensor}' has {length} entries, and key '{key}' of {CONFIG} is {expected}; expected as many. "
             "The two files are not of one head: copy or train it again."
         )
-
-
-def _filled(config: Eagle3Config, tensors: dict[str, Tensor], path: Path) -> Eagle3:
-    with torch.random.fork_rng(devices=[]):  # the module draws weights that are overwritten here
-        head = Eagle3(config)
-    expected = {name: list(tensor.shape) for name, tensor in head.state_dict().items()}
-    found = {name: list(tensor.shape) for name, tensor in tensors.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise UserError(
-                f"{path}: tensor '{name}' {_shape(found.get(name))}, and {CONFIG} asks for one that "
-                f"{_shape(expected.get(name))}. Copy or train the head again."
-            )
-    head.load_state_dict(tensors)
-    return head.eval()
-
-
-def _shape(shape: list[int] | None) -> str:
-    return "is not there" if shape is None else f"has shape {shape}"

@@ -59,7 +59,7 @@ class Models:
         self.target = Runner(model, tokenizer, name=target.name, vocab=vocab)
         self._loaded = {repr(target): self.target}
         self._heads: dict[str, tuple[Eagle3, Vocabulary]] = {}
-        self.pieces: dict[str, Any] = {}  # by its node: what is put into a model once, however many methods use it
+        self.pieces: dict[str, Any] = {}  # by what it is: what is put into a model once, however many methods use it
 
     def identity(self) -> Identity:
         """The target as an artifact is bound to it: its name, weights, tokenizer and adapters."""

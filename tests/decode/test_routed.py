@@ -207,7 +207,7 @@ def test_what_each_choice_took_is_told():
     now = itertools.count()
     drafts = [Case(FAMILY, kind="far"), Case(FAMILY, "none")]
     router = Told(lambda asked: asked.request % 2, learns=True)
-    proposer = Routed(profiles(drafts), router, clock=lambda: float(next(now)))
+    proposer = Routed(profiles(drafts), router, clock=lambda _: float(next(now)))
     decoder = SpecDecoder(model(CASE.target).runner, proposer, Fixed(4), Rejection())
     requests = [Request(i, PROMPTS[2], limit=9) for i in range(4)]
     done = decoder.generate(requests, Sampling(max_new_tokens=9))
@@ -234,7 +234,7 @@ def test_who_takes_a_draft_up_pays_for_what_it_reads():
     runner = model(Case(FAMILY, kind="far").draft).runner
     drafts = [Profile(name, Slow(runner), Fixed(2)) for name in ("a", "b")]
     router = Told(lambda asked: int(asked.request == 0 or len(asked.tokens) > len(PROMPTS[2])), every=2, learns=True)
-    proposer = Routed(drafts, router, clock=lambda: now[0])
+    proposer = Routed(drafts, router, clock=lambda _: now[0])
     decoder = SpecDecoder(model(CASE.target).runner, proposer, Fixed(2), Rejection())
     decoder.generate([Request(i, PROMPTS[2]) for i in range(2)], Sampling(max_new_tokens=12))
     told = [[seconds for draft, _, seconds in router.observed if draft == which] for which in (0, 1)]

@@ -16,6 +16,7 @@ SMALL = ["target=tiny-random:llama", "task.limit=3", "task.shots=0", "sampling.m
 OF_ANOTHER_MODEL = {  # their drafts were trained for the real one
     "domains_cell": ["methods=[ngram]"],
     "domains_lora_cell": ["methods=[ngram]"],
+    "domains_eagle3_cell": ["methods=[ngram]"],
     "drafts_gsm8k": ["methods=[ngram]"],
     "drafts_steps": ["methods=[ngram]", "use=[]"],
     "lengths_gsm8k": ["methods=[ngram]"],

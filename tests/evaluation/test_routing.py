@@ -1,6 +1,7 @@
 """What routing was worth: regret, shares, confusion and gain by hand; and a run of an eval recipe with a router."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -102,6 +103,23 @@ def test_an_eval_with_a_router(tiny, router):
     before = tiny.records.read_bytes()
     assert tiny.run(f"use=[{router}]", "methods=[]", "target.device=cpu", "sampling.max_new_tokens=8") == 0
     assert tiny.records.read_bytes() == before
+
+
+def test_two_routers_have_names_of_their_own(tiny, router, tmp_path, capsys):
+    other, twin = tmp_path / "other", tmp_path / "twin" / "router"
+    for copy in (other, twin):
+        shutil.copytree(router, copy)
+    overrides = ["methods=[]", "target.device=cpu", "sampling.max_new_tokens=4"]
+    assert tiny.run(f"use=[{router}, {twin}]", *overrides) == 2
+    assert "methods are named after their directories; rename one of them" in capsys.readouterr().err
+    assert tiny.run(f"use=[{router}, {other}]", *overrides) == 0
+    results = tiny.results()
+    names = [
+        f"{kind}_{end}" for end in ("router", "other") for kind in ("routed", "only_half", "only_ngram", "only_none")
+    ]
+    assert list(results["methods"]) == ["baseline", *names]
+    assert results["routing"].keys() == {"routed_router", "routed_other"}
+    assert all("regret" in found for found in results["routing"].values()), "each beside its own drafts"
 
 
 def test_shares_are_known_in_batches_and_times_are_not(tiny, router):

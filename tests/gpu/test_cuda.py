@@ -7,14 +7,20 @@ import torch
 
 from tests.decode import greedy, judging
 from tests.decode.models import SLIDING, TARGETS, Recipe, build, model
+from tests.decode.routing import Told
 from tests.decode.test_refill import decode
 from toolkit import methods
 from toolkit.acceptance.autojudge import AutoJudge
+from toolkit.acceptance.rejection import Rejection
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.runner import Runner
-from toolkit.engine.types import Request, Sampling
+from toolkit.engine.types import Batch, Draft, LengthPolicy, Request, Sampling
 from toolkit.hub import ModelConfig, Models
+from toolkit.lengths.fixed import Fixed
+from toolkit.proposers._groups import Profile
+from toolkit.proposers.draft_model import DraftModel
 from toolkit.proposers.ngram import NGram
+from toolkit.proposers.routed import Routed
 
 pytestmark = [
     pytest.mark.gpu,
@@ -88,6 +94,25 @@ def test_judges_judge_alike(features: tuple[str, ...]) -> None:
         found.append([(one.tokens, one.windows, one.counters) for one in done])
     assert found[0] == found[1]
     assert all(sum(counters[name] for *_, counters in found[0]) > 0 for name in ("judge_accepted", "judge_rejected"))
+
+
+def test_a_bandit_is_told_what_each_draft_took() -> None:
+    """A draft whose work is still on the device when the next one begins pays for it itself."""
+    runner = Runner(build(TARGETS["llama"]).to("cuda"))
+
+    class Slow(DraftModel):
+        def propose(self, batch: Batch, length: LengthPolicy) -> Draft:
+            torch.cuda._sleep(10**8)  # cycles: some 50 ms
+            return super().propose(batch, length)
+
+    router = Told(lambda asked: asked.request, learns=True)
+    drafts = [Profile(kind.__name__, kind(runner), Fixed(2)) for kind in (Slow, DraftModel)]
+    decoder = SpecDecoder(runner, Routed(drafts, router), Fixed(2), Rejection())
+    for _ in range(2):  # the first is a warm-up
+        router.observed.clear()
+        decoder.generate([Request(i, (0, 1, 2), limit=8) for i in range(2)], Sampling(max_new_tokens=8))
+    told = {draft: seconds for draft, _, seconds in router.observed}
+    assert told[0] > 3 * told[1]
 
 
 @pytest.mark.parametrize("target", [TARGETS["llama"], SLIDING], ids=lambda recipe: recipe.family)

@@ -221,6 +221,20 @@ def test_times_of_other_drafts_are_not_mixed(whole, encoder, tmp_path, capsys):
     assert "differs in 'sampling'" in capsys.readouterr().err
 
 
+def test_two_wordings_of_one_prompt_are_not_mixed(whole, encoder, tmp_path, capsys):
+    run = Run(tmp_path, encoder)
+    shutil.copytree(whole.tried, run.tried)
+    row = whole.rows()[3]
+    (run.tried / "parts" / "1.jsonl").write_text(json.dumps(row | {"prompt": "0" * 16}) + "\n")
+    before = {path.name: path.read_bytes() for path in (run.tried / "parts").iterdir()}
+    assert run.run() == 2
+    said = capsys.readouterr().err
+    assert "key 'collect.path'" in said and f"'{row['key']}' is there in two wordings" in said
+    assert {path.name: path.read_bytes() for path in (run.tried / "parts").iterdir()} == before
+    with pytest.raises(UserError, match="is there in two wordings"):
+        router_collect.read([run.tried])
+
+
 def test_learning_from_what_was_tried_loads_no_draft_to_learn(whole, encoder, tmp_path, monkeypatch):
     run = Run(tmp_path, encoder, collect=None, collected=[str(whole.tried)])
     monkeypatch.setattr(SpecDecoder, "generate", None)  # nothing is decoded but to try the artifact

@@ -7,13 +7,13 @@ need no undoing (see SlotCache). The host waits for the device once a round, whe
 not look at the target costs no target forward (see Look).
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from toolkit.engine import clock as clocks
 from toolkit.engine import emitted, fits, refill
 from toolkit.engine.cache import SlotCache
 from toolkit.engine.emitted import Emitted
@@ -51,14 +51,12 @@ class Clock:
     """Seconds by phase since it was made. The device is waited for at the start, and by each round's verdict."""
 
     def __init__(self, device: torch.device) -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
         self._seconds = {"prefill": 0.0, "draft": 0.0, "verify": 0.0, "host": 0.0}
-        self._last = time.perf_counter()
+        self._last = clocks.seconds(device)
 
     def lap(self, phase: str) -> float:
         """-> seconds since the last lap, which go to this phase."""
-        now = time.perf_counter()
+        now = clocks.seconds()
         seconds, self._last = now - self._last, now
         self._seconds[phase] += seconds
         return seconds

@@ -45,11 +45,6 @@ class Rows:
         elif self._some:
             self.columns = self._spans[self._index[0]]
 
-    def keep(self, rows: Tensor) -> None:
-        """Rows were compacted: new row i is old row rows[i] ([B'] int64, host)."""
-        if len(rows):
-            self.choose([self._index[row] for row in rows.tolist()])
-
     def __enter__(self) -> None:
         self.adds = self._some
 

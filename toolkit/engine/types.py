@@ -259,6 +259,22 @@ class Proposer(Protocol):
     def keep(self, rows: Tensor) -> None: ...
 
 
+class Chooses(Proposer, Protocol):
+    """A proposer that is several drafts in one, as adapters over one model are: each row is told which it drafts with.
+
+    Its Config has a `choice`, for rows that nobody tells. Drafts of a router that differ in nothing else are served
+    together by one proposer.
+    """
+
+    names: tuple[str, ...]  # what there is to choose from
+
+    def prefill(self, batch: Batch, capacity: int, target: TargetView, choices: Sequence[str] | None = None) -> None:
+        """choices: which of `names` each row drafts with, in the order of the batch; None: all with `choice`."""
+
+    def choose(self, choices: Sequence[str]) -> None:
+        """From here on rows draft with these, in the order of the batch; what they have read stays as it is."""
+
+
 class AcceptanceRule(Protocol):
     """Which drafted tokens to keep."""
 

@@ -88,16 +88,17 @@ def composed(tree: dict[str, Any], overrides: list[str], where: str) -> EvalReci
 def with_artifacts(recipe: EvalRecipe, where: Path | str) -> EvalRecipe:
     """The recipe with the artifacts of `use` in it: those of a target among its adapters, a router among its methods.
 
-    A router brings `routed` along and, for its report, `only_NAME` of each of its drafts.
+    A router brings `routed` along and, for its report, `only_NAME` of each of its drafts; of several routers each has
+    the name of its directory behind these.
     """
-    adapters, chosen = [*recipe.target.adapters], [*recipe.methods]
+    adapters, chosen, routing = [*recipe.target.adapters], [*recipe.methods], []
     for name in recipe.use:
         manifest = artifact.read(Path(name).expanduser())
         if manifest.kind == "lora" and "target" in manifest.provides:
             adapters.append(name)
             continue
         if manifest.kind == routers.KIND:
-            chosen += _routed(name, manifest)
+            routing.append((name, manifest))
             continue
         slots = ", ".join(manifest.provides)
         ways = {
@@ -110,17 +111,34 @@ def with_artifacts(recipe: EvalRecipe, where: Path | str) -> EvalRecipe:
             f"{where}: key 'use': {name} is of kind '{manifest.kind}' and provides: {slots or 'nothing'}. Expected a "
             f"LoRA that provides target{'; ' + how if how else ''}. A router goes here, too."
         )
+    for (name, manifest), behind in zip(routing, _told_apart([name for name, _ in routing], where), strict=True):
+        chosen += _routed(name, manifest, behind)
     target = dataclasses.replace(recipe.target, adapters=adapters)
     return dataclasses.replace(recipe, target=target, methods=chosen)
 
 
-def _routed(name: str, manifest: Manifest) -> list[dict[str, Any]]:
-    """The methods of a router: itself, and each of its drafts alone."""
+def _told_apart(routing: list[str], where: Path | str) -> list[str]:
+    """Directories of routers -> what stands behind the names of their methods: nothing of a single one."""
+    if len(routing) < 2:
+        return [""] * len(routing)
+    behind = [f"_{Path(one).expanduser().resolve().name}" for one in routing]
+    for number, one in enumerate(routing):
+        if behind[number] in behind[:number]:
+            twin = routing[behind.index(behind[number])]
+            raise UserError(
+                f"{where}: key 'use': routers {twin} and {one}: methods are named after their directories; rename one "
+                "of them."
+            )
+    return behind
+
+
+def _routed(name: str, manifest: Manifest, behind: str) -> list[dict[str, Any]]:
+    """The methods of a router: itself, and each of its drafts alone. behind: the end of their names."""
     pieces = manifest.pieces(name)
-    methods = [{"name": "routed", **pieces}]
+    methods = [{"name": f"routed{behind}", **pieces}]
     for draft in routers.read(Path(name).expanduser()).drafts:
         alone = pieces["proposer"] | {"router": {"type": "fixed", "draft": draft.name}}
-        methods.append({"name": f"only_{draft.name}", **pieces, "proposer": alone})
+        methods.append({"name": f"only_{draft.name}{behind}", **pieces, "proposer": alone})
     return methods
 
 

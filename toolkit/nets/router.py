@@ -110,6 +110,7 @@ class StoredEncoder:
     hash: str  # SHA-256 of its files
     width: int
     characters: int  # of a text's end that are embedded: a question stands behind its instructions
+    hash_version: int = 1  # which of its files the hash is of (see toolkit.encoder)
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,9 @@ def _drafts(path: Path, rows: Any) -> list[StoredDraft]:
 
 
 def _encoder(path: Path, found: Any) -> StoredEncoder:
-    kinds = {"name": str, "hash": str, "width": int, "characters": int}
+    kinds = {"name": str, "hash": str, "width": int, "characters": int, "hash_version": int}
+    if isinstance(found, dict):
+        found = {"hash_version": 1} | found  # the first version wrote none
     if not isinstance(found, dict) or {key: type(value) for key, value in found.items()} != kinds:
         raise UserError(f"{path}: key 'encoder' is {str(found)[:60]}; expected {', '.join(kinds)}. {_AGAIN}")
     return StoredEncoder(**found)

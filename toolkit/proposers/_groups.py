@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from toolkit.engine.loop import compaction
-from toolkit.engine.types import Batch, Draft, DraftView, LengthPolicy, Notes, Proposer, TargetView, Verdict
-from toolkit.proposers.adapted_draft import AdaptedDraft
+from toolkit.engine.types import Batch, Chooses, Draft, DraftView, LengthPolicy, Notes, Proposer, TargetView, Verdict
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,8 @@ class Profile:
     name: str
     proposer: Proposer
     length: LengthPolicy
-    choice: str | None = None  # of an AdaptedDraft, which several drafts share: the adapter that this one is
+    chooser: Chooses | None = None  # the proposer, where it is several drafts in one
+    choice: str | None = None  # which of the chooser's this one is
 
 
 class Capped:
@@ -66,26 +66,27 @@ class Shown(TargetView):
 class Group:
     """The rows that one proposer serves: `rows` [b] int64 on the host, their places in the batch in its order.
 
-    choices: of a proposer with several adapters, each row's.
+    choices: of a proposer that is several drafts in one, each row's.
     """
 
     def __init__(self, profile: Profile, rows: Sequence[int], choices: Sequence[str | None]) -> None:
-        self.proposer, self.length, self.choices = profile.proposer, profile.length, list(choices)
+        self.proposer, self.chooser, self.length = profile.proposer, profile.chooser, profile.length
+        self.choices = list(choices)
         self.rows = torch.tensor(rows, dtype=torch.int64)
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
         """These rows begin with this proposer, wherever in their texts they are."""
         own, shown = self._own(batch), self._shown(batch, target, None)
-        if isinstance(self.proposer, AdaptedDraft):
-            self.proposer.prefill(own, capacity, shown, self.choices)
-        else:
+        if self.chooser is None:
             self.proposer.prefill(own, capacity, shown)
+        else:
+            self.chooser.prefill(own, capacity, shown, self.choices)
         self.length.prefill(own)
 
     def choose(self, choices: Sequence[str]) -> None:
-        """Its rows go on with these adapters."""
+        """Its rows go on with these of the chooser's drafts."""
         self.choices = list(choices)
-        self.proposer.choose(self.choices)
+        self.chooser.choose(self.choices)
 
     def propose(self, batch: Batch, limit: int) -> Draft:
         length = self.length if self.length.limit <= limit else Capped(self.length, limit)

@@ -1,9 +1,8 @@
 """One resident draft model and several LoRA adapters over it: every row drafts with its own (see toolkit.engine.lora).
 
-The base's weights are in memory once, and one cache serves all rows. A proposer that can serve several names, as this
-one does, has `names`, takes `choices` in `prefill`, a name a row, and may be told others by `choose` later: who routes
-prompts calls it so. What a row's cache holds stays then as its earlier adapter wrote it. Without choices all rows draft
-with `choice`.
+The base's weights are in memory once, and so are the adapters, whatever number of proposers drafts with them (under
+different length policies, say); each has a cache of its own for all its rows. Rows may be given another adapter later:
+what their cache holds stays then as the earlier one wrote it.
 """
 
 import hashlib
@@ -36,28 +35,43 @@ class Config:
     choice: str = BASE  # what rows draft with that nobody chooses for
 
 
+class Resident:
+    """A draft, and adapters beside its modules."""
+
+    def __init__(self, runner: Runner, factors: dict[str, lora.Factors]) -> None:
+        self.runner, self.names = runner, (BASE, *factors)
+        self.rows = lora.attach(runner.model, list(factors.values()), runner.device, runner.dtype)
+        self.user: AdaptedDraft | None = None  # whose rows `rows` stands for
+
+
 class AdaptedDraft(DraftModel):
-    def __init__(
-        self, runner: Runner, adapters: dict[str, lora.Factors], choice: str = BASE, weights: str = ""
-    ) -> None:
-        super().__init__(runner, weights)
-        self.names = (BASE, *adapters)
-        self.choice = choice
-        self.rows = lora.attach(runner.model, list(adapters.values()), runner.device, runner.dtype)
+    def __init__(self, resident: Resident, choice: str = BASE, weights: str = "") -> None:
+        super().__init__(resident.runner, weights)
+        self.names, self.choice = resident.names, choice
+        self._resident = resident
+        self._index: list[int] = []  # of each row's adapter
+
+    @property
+    def rows(self) -> lora.Rows:
+        """The adapters as these rows have them: others may have drafted with them in between."""
+        if self._resident.user is not self:
+            self._resident.rows.choose(self._index)
+            self._resident.user = self
+        return self._resident.rows
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView, choices: Sequence[str] | None = None) -> None:
-        """choices: which of `names` each row drafts with, in the order of the batch."""
         self.choose([self.choice] * len(batch) if choices is None else choices)
         with self.rows:
             super().prefill(batch, capacity, target)
 
     def choose(self, choices: Sequence[str]) -> None:
-        """From here on rows draft with these of `names`, in the order of the batch."""
-        self.rows.choose([self.names.index(name) - 1 for name in choices])  # BASE: lora.NONE
+        self._index = [self.names.index(name) - 1 for name in choices]  # BASE: lora.NONE
+        self._resident.user = None
 
     def keep(self, rows: Tensor) -> None:
         super().keep(rows)
-        self.rows.keep(rows)
+        self._index = [self._index[row] for row in rows.tolist()]
+        self._resident.user = None
 
     def _feed(self, tokens: Tensor, start: np.ndarray) -> Step:
         with self.rows:
@@ -68,22 +82,33 @@ def build(config: Config, models: Models) -> AdaptedDraft:
     _check(config)
     runner = models.load(config.model)
     base = identify(spelled_out(config.model, models.config), models.config)
-    read, digests = {}, [models.fingerprint(config.model)]
+    directories, digests = {}, [models.fingerprint(config.model)]
     for name, given in config.adapters.items():
         directory, manifest = adapters.read(given)
         _check_binding(directory, manifest, config.model, base, models)
-        read[name] = adapters.factors(directory)
-        if problem := lora.misfit(runner.model, read[name]):
-            raise UserError(
-                f"adapter '{directory}' does not fit '{config.model.label}': {problem}. Use it with the draft that it "
-                "was trained over."
-            )
+        directories[name] = directory
         digest = artifact.digest(directory)
         models.asked.add(given)
         models.provenance[given] = {"source": f"adapter {digest[:12]} over {config.model.label}", "fingerprint": digest}
         digests += [name, digest]
     weights = hashlib.sha256(" ".join(digests).encode()).hexdigest()
-    return AdaptedDraft(runner, read, config.choice, weights)
+    key = f"adapters over {spelled_out(config.model, models.config)!r}: {weights}"
+    if key not in models.pieces:
+        models.pieces[key] = Resident(runner, _factors(directories, runner, config.model))
+    return AdaptedDraft(models.pieces[key], config.choice, weights)
+
+
+def _factors(directories: dict[str, Path], runner: Runner, model: ModelConfig) -> dict[str, lora.Factors]:
+    """By name; UserError where one has no place in the draft."""
+    found = {}
+    for name, directory in directories.items():
+        found[name] = adapters.factors(directory)
+        if problem := lora.misfit(runner.model, found[name]):
+            raise UserError(
+                f"adapter '{directory}' does not fit '{model.label}': {problem}. Use it with the draft that it was "
+                "trained over."
+            )
+    return found
 
 
 def _check(config: Config) -> None:

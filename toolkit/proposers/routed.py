@@ -10,7 +10,6 @@ rows that it serves; a head, which would need the target's states of that text, 
 
 import hashlib
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from toolkit import config as recipes
+from toolkit.engine import clock as clocks
 from toolkit.engine import fits
 from toolkit.engine.routing import Asked, Router
 from toolkit.engine.types import Batch, Draft, LengthPolicy, Proposer, TargetView, Verdict, Wants
@@ -27,7 +27,6 @@ from toolkit.errors import UserError
 from toolkit.hub import Models
 from toolkit.proposers._groups import Group, Profile, merged
 
-_ADAPTED = "adapted_draft"  # one draft model for several drafts, each with its adapter
 _REFUSED = ("routed", "consensus")  # the first holds drafts itself, the second decides for the rule what stands
 
 
@@ -95,7 +94,10 @@ class Routed:
     gates = False
 
     def __init__(
-        self, profiles: Sequence[Profile], router: Router, clock: Callable[[], float] = time.perf_counter
+        self,
+        profiles: Sequence[Profile],
+        router: Router,
+        clock: Callable[[torch.device | None], float] = clocks.seconds,
     ) -> None:
         self.profiles, self.router, self._clock = profiles, router, clock
         self.wants = Wants(frozenset().union(*(one.proposer.wants.target_layers for one in profiles)))
@@ -107,11 +109,13 @@ class Routed:
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
         self._capacity = capacity
+        # Only rewards need to know what each draft took: without them the device is never waited for here
+        self._waits_for = batch.device if self.router.learns else None
         every = tuple(range(len(self.profiles)))
         asked = [Asked(id, batch.text[b, : batch.lengths[b]], every) for b, id in enumerate(batch.requests.tolist())]
-        began = self._clock()
+        began = self._now()
         choices = self.router.choose(asked)
-        share = (self._clock() - began) / len(batch)
+        share = (self._now() - began) / len(batch)
         self.rows = [Served(one.request, choice.draft) for one, choice in zip(asked, choices, strict=True)]
         self.accounts = {  # by request, of the batch that began last
             one.request: Account(choice.confidence, share) for one, choice in zip(asked, choices, strict=True)
@@ -124,10 +128,10 @@ class Routed:
     def propose(self, batch: Batch, length: LengthPolicy) -> Draft:
         if self.router.every:
             self._reconsider(batch)
-        self._lengths, self._laps = batch.lengths, [self._clock()]
+        self._lengths, self._laps = batch.lengths, [self._now()]
         for group in self.groups.values():
             group.propose(batch, length.limit)
-            self._laps.append(self._clock())
+            self._laps.append(self._now())
         return merged(batch, list(self.groups.values()))
 
     def commit(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
@@ -135,7 +139,7 @@ class Routed:
             group.commit(batch, verdict, target)
         emitted = (batch.lengths - self._lengths).tolist()
         # A draft pays for its own drafting; the rest of the round is shared by all rows alike
-        common = (self._clock() - self._laps[-1]) / len(batch)
+        common = (self._now() - self._laps[-1]) / len(batch)
         for group, began, ended in zip(self.groups.values(), self._laps, self._laps[1:], strict=False):
             for b in group.rows.tolist():
                 row = self.rows[b]
@@ -151,6 +155,9 @@ class Routed:
         self._keep_groups(place)
         self.rows = [self.rows[b] for b in rows.tolist()]
 
+    def _now(self) -> float:
+        return self._clock(self._waits_for)
+
     def _reconsider(self, batch: Batch) -> None:
         """Rows whose choice has been in force long enough are asked about again; those that move change groups."""
         due = [b for b, row in enumerate(self.rows) if row.age >= self.router.every]
@@ -161,9 +168,9 @@ class Routed:
             row = self.rows[b]
             self._close(row)
             asked.append(Asked(row.request, batch.text[b, : batch.lengths[b]], self._open(row.draft)))
-        began = self._clock()
+        began = self._now()
         choices = self.router.choose(asked)
-        share = (self._clock() - began) / len(due)
+        share = (self._now() - began) / len(due)
         left = {}  # row -> the draft that it had
         for b, choice in zip(due, choices, strict=True):
             self.accounts[self.rows[b].request].seconds += share
@@ -177,7 +184,7 @@ class Routed:
         return tuple(sorted({draft, *self._midway}))
 
     def _regroup(self, batch: Batch, left: dict[int, int]) -> None:
-        """left: row -> the draft that it had; another adapter over the same draft is put on as it stands."""
+        """left: row -> the draft that it had; another choice of the same proposer takes over as things stand."""
         now = {b: self._server[self.rows[b].draft] for b in left}
         moved = [b for b in left if now[b] != self._server[left[b]]]
         place = torch.arange(len(self.rows))
@@ -193,10 +200,10 @@ class Routed:
 
     def _begin(self, server: int, rows: Sequence[int], new: Sequence[int], batch: Batch, target: TargetView) -> None:
         """new: those of the rows for whose sake the texts are read, who pay for it."""
-        began = self._clock()
+        began = self._now()
         self.groups[server] = Group(self.profiles[server], rows, self._choices(rows))
         self.groups[server].prefill(batch, self._capacity, target)
-        share = (self._clock() - began) / len(new)
+        share = (self._now() - began) / len(new)
         for b in new:
             self.rows[b].seconds += share
 
@@ -233,25 +240,21 @@ def build(config: Config, models: Models) -> Routed:
 
 
 def profiles(nodes: dict[str, dict[str, Any]], models: Models, where: str) -> list[Profile]:
-    """Drafts from nodes that `profile` has spelled out. Adapters over one draft share it, and one length policy."""
-    found = []
+    """Drafts from nodes that `profile` has spelled out. Those that differ in their `choice` alone are one proposer."""
+    found, shared = [], {}
     for name, node in nodes.items():
-        if node["proposer"]["type"] != _ADAPTED:
-            found.append(Profile(name, *_built(node, models, f"{where}: draft '{name}'")))
+        here = f"{where}: draft '{name}'"
+        choice = node["proposer"].get("choice")  # of a Chooses
+        if choice is None:
+            found.append(Profile(name, *_built(node, models, here)))
             continue
         key = json.dumps([node["proposer"] | {"choice": None}, node["length"]])
-        if key not in models.pieces:
-            others, models.asked = models.asked, set()  # what they ask for is that of every method with them
-            models.pieces[key] = (*_built(node, models, f"{where}: draft '{name}'"), models.asked)
-            models.asked = others
-        proposer, length, asked = models.pieces[key]
-        models.asked |= asked
-        choice = node["proposer"]["choice"]
+        if key not in shared:
+            shared[key] = _built(node, models, here)
+        proposer, length = shared[key]
         if choice not in proposer.names:
-            raise UserError(
-                f"{where}: draft '{name}': key 'choice' is '{choice}'; expected one of {', '.join(proposer.names)}."
-            )
-        found.append(Profile(name, proposer, length, choice))
+            raise UserError(f"{here}: key 'choice' is '{choice}'; expected one of {', '.join(proposer.names)}.")
+        found.append(Profile(name, proposer, length, proposer, choice))
     return found
 
 

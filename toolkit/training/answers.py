@@ -62,6 +62,11 @@ class Asked:
         return hashlib.sha256(json.dumps(self.tokens).encode()).hexdigest()[:16]
 
     @property
+    def name(self) -> tuple[str, str]:
+        """As `read_parts` has it."""
+        return self.key, self.prompt
+
+    @property
     def number(self) -> int:
         """Keys the randomness: of the name alone, so batches and sittings do not change a text."""
         return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:8]) >> 1
@@ -74,7 +79,7 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     asked_for = asked(prompts, read_tokenizer(target), where)
     parts = _open(path, {"target": identify(target), "settings": _decoding(settings)}, where)
     done = read_parts(parts)
-    missing = [one for one in asked_for if done.get(one.key, {}).get("prompt") != one.prompt]
+    missing = [one for one in asked_for if one.name not in done]
     missing.sort(key=lambda one: len(one.tokens))
     own = missing[state.process_index :: state.num_processes]
     state.wait_for_everyone()  # nobody writes before all have read what is there
@@ -87,10 +92,10 @@ def run(target: ModelConfig, prompts: DataConfig, settings: AnswersConfig, where
     state.wait_for_everyone()
     done = read_parts(parts)
     if state.is_main_process:
-        rows = [done[one.key] for one in asked_for]
+        rows = [done[one.name] for one in asked_for]
         with artifact.writing(path):
             write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    generated = [_judged(one, done[one.key]) for one in asked_for]
+    generated = [_judged(one, done[one.name]) for one in asked_for]
     figures = gates.check(generated, settings.gates, where, "answers.gates")
     if state.is_main_process:
         with artifact.writing(path):
@@ -193,8 +198,11 @@ def append(part: Path, lines: str) -> None:
         file.write((b"\n" if torn else b"") + lines.encode())
 
 
-def read_parts(parts: Path) -> dict[str, dict[str, Any]]:
-    """Rows by key, of all processes of all sittings; a line that a kill cut short counts as not there."""
+def read_parts(parts: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rows by key and prompt, of all processes of all sittings; a line that a kill cut short counts as not there.
+
+    A key may have been asked in other words in an earlier sitting: which file such a row is in says nothing of its age.
+    """
     rows = {}
     for part in sorted(parts.glob("*.jsonl")):
         for line in part.read_text(encoding="utf-8").splitlines():
@@ -202,7 +210,7 @@ def read_parts(parts: Path) -> dict[str, dict[str, Any]]:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            rows[row["key"]] = row
+            rows[row["key"], row["prompt"]] = row
     return rows
 
 

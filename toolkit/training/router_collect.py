@@ -105,7 +105,8 @@ def run(target: ModelConfig, prompts: DataConfig, settings: CollectConfig, where
         state.wait_for_everyone()
         done = answers.read_parts(directory / PARTS)
         state.wait_for_everyone()  # nobody writes before all have read what is there
-        missing = [one for one in asked if done.get(one.key, {}).get("prompt") != one.prompt]
+        _check_worded_once({*done, *(one.name for one in asked)}, f"{where}: key 'collect.path': {directory}")
+        missing = [one for one in asked if one.name not in done]
         own = missing[state.process_index :: state.num_processes]
         if own:
             if state.num_processes > 1 and state.is_main_process:
@@ -201,9 +202,10 @@ def read(directories: Sequence[Path | str]) -> Tried:
     headers = [_read_header(Path(one)) for one in directories]
     for directory, header in zip(directories, headers, strict=True):
         _check_same(headers[0], header, f"{directories[0]} and {directory}: what was tried")
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for directory in directories:
         rows |= answers.read_parts(Path(directory) / PARTS)
+    _check_worded_once(rows, ", ".join(map(str, directories)))
     header = dataclasses.replace(headers[0], data=_joined(one.data for one in headers))
     if not rows:
         raise UserError(f"{', '.join(map(str, directories))}: no prompt has been tried yet.")
@@ -266,6 +268,17 @@ def _check_same(there: Header, here: Header, what: str) -> None:
             raise UserError(
                 f"{what} differs in '{key}': {str(found[key])[:200]} there, {str(wanted[key])[:200]} here. Times of "
                 "different drafts, targets or machines do not go together: take another directory, or delete this one."
+            )
+
+
+def _check_worded_once(names: Iterable[tuple[str, str]], what: str) -> None:
+    """names: (key, prompt). Two wordings of one question would stand on both sides of what is learned and reported."""
+    prompts: dict[str, str] = {}
+    for key, prompt in names:
+        if prompts.setdefault(key, prompt) != prompt:
+            raise UserError(
+                f"{what}: '{key}' is there in two wordings: the data, the style or the template changed in between. "
+                "Take another directory for the new wording, or delete the one with the old."
             )
 
 
