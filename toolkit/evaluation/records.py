@@ -40,7 +40,7 @@ class Record:
     the first i, the denominator of conditional acceptance.
     """
 
-    set: str
+    set: SetName
     method: str
     prompt_id: str
     seed: int
@@ -112,6 +112,11 @@ def parse(line: bytes) -> Record:
 
 def encode(record: Record) -> bytes:
     return json.dumps(finite(asdict(record)), ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
+
+
+def required() -> set[str]:
+    """The keys that every row of this schema version has."""
+    return _FIELDS - _LATER
 
 
 class RecordFile:
