@@ -95,6 +95,11 @@ _FIELDS = {f.name for f in fields(Record)}
 _LATER = {"sources", "routed", "routing_seconds"}  # rows of this schema version may be older than these
 
 
+def required() -> set[str]:
+    """The keys that every row of this schema version has."""
+    return _FIELDS - _LATER
+
+
 def parse(line: bytes) -> Record:
     """A record from its line; ValueError when it is not one."""
     data = json.loads(line.decode("utf-8"))
@@ -112,11 +117,6 @@ def parse(line: bytes) -> Record:
 
 def encode(record: Record) -> bytes:
     return json.dumps(finite(asdict(record)), ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
-
-
-def required() -> set[str]:
-    """The keys that every row of this schema version has."""
-    return _FIELDS - _LATER
 
 
 class RecordFile:
