@@ -18,6 +18,7 @@ from toolkit.training import trace_commands
 
 PROGRAMS = {  # each parses its own arguments, so that `python -m eval` and `draftsmith eval` are one program
     "eval": "run a recipe: baseline and methods side by side",
+    "validate": "are the rows of an eval what other programs take them for",
     "bench": "speed beside transformers",
     "generate": "one prompt through one method, streamed",
     **commands.DOES,
@@ -40,6 +41,10 @@ def _run(argv: list[str]) -> int:
         from toolkit.evaluation import bench
 
         return bench.main(argv[1:])
+    if argv[:1] == ["validate"]:
+        from toolkit.evaluation import validate
+
+        return validate.main(argv[1:])
     if argv[:1] == ["generate"]:
         return _generate(argv[1:])
     if argv and argv[0] in trace_commands.DOES:

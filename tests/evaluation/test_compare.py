@@ -5,7 +5,8 @@ import math
 import pytest
 
 from tests.evaluation.rows import row
-from toolkit.evaluation.compare import Side, compare, verdict
+from toolkit.evaluation.compare import Side, compare
+from toolkit.evaluation.stats import verdict
 
 
 def side(n, seconds=1.0, accepted=2, right=(), tokens=10, lossless=True, more=()):
@@ -72,3 +73,22 @@ def test_a_side_with_almost_no_right_answers_has_an_open_interval():
 def test_only_prompts_that_both_ran_count():
     found = compare(side(20, right=range(10)), side(12, right=range(10)))
     assert (found.speed_n, found.quality_n) == (12, 12)
+
+
+def test_answers_are_counted_in_pairs_for_mcnemar():
+    found = compare(side(20, right=range(10)), side(20, right=range(3, 15)))
+    assert (found.answers.n, found.answers.lost, found.answers.gained) == (20, 3, 5)
+    assert found.answers.p == pytest.approx(2 * (1 + 8 + 28 + 56) / 2**8)  # 3 or fewer heads of 8, and the other tail
+    assert found.answers.difference.value == pytest.approx(found.accuracy.value) == pytest.approx(0.1)
+    assert found.answers.said == "no difference shown (McNemar p = 0.73, of 8 answers that differ)"
+    better = compare(side(20), side(20, right=range(10)))
+    assert better.answers.said == "higher (McNemar p = 0.002, of 10 answers that differ)"
+
+
+def test_too_few_prompts_show_no_difference_however_large():
+    found = compare(side(4), side(4, seconds=0.1, accepted=3, right=range(4)))
+    for one, nothing in ((found.accuracy, 0), (found.tau, 0), (found.acceptance, 0), (found.tokens, 1)):
+        assert math.isnan(one.low) and math.isnan(one.high)
+        assert verdict(one, nothing) == "no difference shown"
+    assert found.acceptance.value == pytest.approx(1 / 4)
+    assert found.answers.verdict == "no difference shown"  # p = 1/8: four answers cannot show one

@@ -12,7 +12,7 @@ from toolkit.evaluation.run import main
 
 KILLS = 5
 RUN = ["methods=[ngram,topk]", "seeds=[0,1]", "speed.prompts=4", "speed.batch=2", "quality.batch=2"]
-ROWS = 3 * 4 * 2 + 2 * 5 * 2  # methods x speed prompts x seeds, and baseline and topk on all five
+TIMED, JUDGED = 3 * 4, 2 * 5  # with one seed: methods x speed prompts, and baseline and topk on all five
 
 
 def start(arguments):
@@ -40,24 +40,27 @@ def kill_at_random(arguments, records, moment):
     return process.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_killed_five_times(tmp_path, temperature):
+# At temperature 0 one seed stands for both
+@pytest.mark.parametrize(
+    ("temperature", "repeats", "rows"), [(0.0, 2, 2 * TIMED + JUDGED), (1.0, 1, 2 * TIMED + 2 * JUDGED)]
+)
+def test_killed_five_times(tmp_path, temperature, repeats, rows):
     moment = random.Random(int(temperature))
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()
     killed, whole = Tiny(tmp_path / "killed"), Tiny(tmp_path / "whole")
-    settings = [*RUN, f"sampling.temperature={temperature}"]
+    settings = [*RUN, f"sampling.temperature={temperature}", f"speed.repeats={repeats}"]
     sizes = []
     for _ in range(KILLS):
         assert kill_at_random([str(killed.recipe), *settings], killed.records, moment), "it had ended before the kill"
         sizes.append(len(killed.records.read_bytes().splitlines()) if killed.records.exists() else 0)
-    assert 0 < sizes[0] < sizes[-1] < ROWS, sizes  # each went on where the one before had stopped
+    assert 0 < sizes[0] < sizes[-1] < rows, sizes  # each went on where the one before had stopped
     for run in (killed, whole):
         process = start([str(run.recipe), *settings])
         process.join()
         assert process.exitcode == 0
     assert set(items(killed.rows()).values()) == {1}
-    assert len(killed.rows()) == ROWS
+    assert len(killed.rows()) == rows
     assert texts(killed.rows()) == texts(whole.rows())
     assert [s["n"] for s in killed.results()["speed"]] == [4, 4, 4]
     assert len(killed.results()["sessions"]) > 1

@@ -7,12 +7,12 @@ import pytest
 
 from tests.evaluation.rows import row
 from toolkit.evaluation.joined import Joined
+from toolkit.evaluation.paired import paired
 from toolkit.evaluation.pareto import hypervolume
 from toolkit.evaluation.pareto_points import (
     at_the_speed_of,
     dominated,
     overlap,
-    paired,
     points,
     volumes,
 )

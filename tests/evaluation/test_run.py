@@ -85,9 +85,10 @@ def test_a_wrong_exact_method_is_called_a_bug(tiny, monkeypatch, capsys):
 
 
 def test_an_extended_recipe_goes_on(tiny):
-    tiny.run("methods=[ngram]", "task.limit=3", "speed.prompts=2")
+    warm = "sampling.temperature=1.0"
+    tiny.run("methods=[ngram]", "task.limit=3", "speed.prompts=2", warm)
     first = tiny.records.read_text()
-    tiny.run("methods=[topk,ngram]", "task.limit=5", "speed.prompts=3", "seeds=[0,7]")
+    tiny.run("methods=[topk,ngram]", "task.limit=5", "speed.prompts=3", "seeds=[0,7]", warm)
     assert tiny.records.read_text().startswith(first)
     expected = {("speed", m, f"p{i}", s, 0) for m in ("baseline", "ngram", "topk") for i in range(3) for s in (0, 7)}
     expected |= {("quality", m, f"p{i}", s, 0) for m in ("baseline", "topk") for i in range(5) for s in (0, 7)}

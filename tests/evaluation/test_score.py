@@ -102,7 +102,7 @@ def judged(method, verdicts, **changes):
 def test_accuracy_and_what_was_lost():
     base = judged("baseline", [True, True, False, False, False])
     q = quality_summary(judged("topk", [True, False, True, False, False]), base)
-    assert (q.n, q.lost, q.gained, q.extraction) == (5, 1, 1, {"hashes": 5})
+    assert (q.n, q.paired.lost, q.paired.gained, q.extraction) == (5, 1, 1, {"hashes": 5})
     assert q.accuracy.value == pytest.approx(0.4)
     assert (q.accuracy.low, q.accuracy.high) == pytest.approx((0.1176, 0.7693), abs=1e-4)  # Wilson for 2 of 5
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from toolkit.evaluation.stats import Pair, speedup, wilson
+from toolkit.evaluation.stats import Interval, Pair, difference, mcnemar, speedup, verdict, wilson
 
 
 # Newcombe (1998), Statistics in Medicine 17, table I, method 3 (Wilson's score)
@@ -67,3 +67,49 @@ def test_few_blocks_give_a_value_and_no_bounds(n, known):
 
 def test_no_block_no_speedup():
     assert speedup([]) is None
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (0, 6), (3, 3), (4, 2), (12, 3), (5, 20)])
+def test_mcnemar_is_the_binomial_written_out(lost, gained):
+    n = lost + gained
+    ways = [math.comb(n, i) for i in range(n + 1)]
+    assert mcnemar(lost, gained) == pytest.approx(sum(w for w in ways if w <= ways[lost]) / 2**n)
+    assert mcnemar(lost, gained) == pytest.approx(mcnemar(gained, lost))
+
+
+def test_mcnemar_of_a_textbook():
+    # Agresti (2013), Categorical Data Analysis, 11.1.4: 86 and 150 discordant answers; far beyond chance
+    assert mcnemar(86, 150) < 1e-4
+    assert mcnemar(118, 118) == 1.0
+
+
+def test_a_true_null_is_seldom_refused():
+    """At most 5% of the time, as the test is exact: 12 answers that differ, each side as likely."""
+    rng = np.random.default_rng(2)
+    refused = sum(mcnemar(lost, 12 - lost) <= 0.05 for lost in rng.binomial(12, 0.5, size=2000).tolist())
+    assert 0 < refused / 2000 <= 0.06
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.1, 0.1, "no difference shown"),
+        (0.0, 0.1, "no difference shown"),
+        (0.1, 0.2, "higher"),
+        (-0.2, -0.1, "lower"),
+        (math.nan, math.nan, "no difference shown"),
+    ],
+)
+def test_an_interval_says_no_more_than_it_rules_out(low, high, said):
+    assert verdict(Interval(0.1, low, high), 0.0) == said
+
+
+def test_what_was_not_measured_has_no_verdict():
+    assert verdict(None, 0.0) == "not measured"
+
+
+@pytest.mark.parametrize(("n", "known"), [(1, False), (4, False), (5, True)])
+def test_few_prompts_give_a_difference_and_no_bounds(n, known):
+    found = difference(np.array([[1.0, 1.0]] * n))
+    assert (found.value, math.isfinite(found.low)) == (1.0, known)
+    assert (verdict(found, 0.0) == "higher") == known

@@ -77,7 +77,35 @@ def test_quality():
     assert drawn.title == "Quality (n=2, batched, never timed)"
     assert cells(drawn, "baseline")["accuracy [95%]"] == "50.0% [9.5, 90.5]"
     assert cells(drawn, "ngram")["accuracy [95%]"] == "= AR (lossless)"
-    assert cells(drawn, "topk")["lost / gained"] == "0 / 1"
+    assert (cells(drawn, "topk")["lost / gained"], cells(drawn, "topk")["p"]) == ("0 / 1", "1")
+    assert cells(drawn, "baseline")["p"] == cells(drawn, "ngram")["p"] == "–"
+    assert drawn.notes[1:] == ["accuracy beside AR's, no difference shown: topk"]
+
+
+def test_verdicts_go_by_the_test():
+    base = judged("baseline", [True] * 8 + [False] * 2)
+    rows = [*base, *judged("worse", [False] * 10), *judged("same", [True] * 6 + [False] * 4)]
+    drawn = table.quality_table(qualities(rows, ["baseline", "worse", "same"]))
+    assert [(cells(drawn, name)["lost / gained"], cells(drawn, name)["p"]) for name in ("worse", "same")] == [
+        ("8 / 0", "0.0078"),
+        ("2 / 0", "0.5"),
+    ]
+    assert drawn.notes[1:] == [
+        "accuracy beside AR's, no difference shown: same",
+        "accuracy beside AR's, lower: worse",
+        "p is not corrected for the number of methods",
+    ]
+
+
+def test_a_speed_that_may_be_the_baselines_is_said():
+    alike = [replace(r, method="ngram", batch_key=f"n{i}") for i, r in enumerate(LONG_BASE)]
+    slower = [replace(r, times={**r.times, "total": r.times["total"] * 1.01**i}) for i, r in enumerate(alike)]
+    even = [replace(r, times={**r.times, "total": r.times["total"] * 1.01 ** (-1) ** i}) for i, r in enumerate(alike)]
+    found = [speeds([*LONG_BASE, *rows], NAMES, [])[1] for rows in (alike, slower, even)]
+    found.append(LONG[1])
+    said = [[note for note in table.speed_warnings([one]) if "no difference shown" in note] for one in found]
+    assert [len(notes) for notes in said] == [1, 0, 1, 0]
+    assert said[0] == ["speed beside the baseline's, no difference shown (1 is within the interval): ngram"]
 
 
 def test_an_exact_method_faster_than_its_tau_is_suspect():

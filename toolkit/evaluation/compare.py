@@ -1,7 +1,8 @@
 """Two runs over the same problems, with paired bootstrap intervals: is one better, and by how much?
 
 A prompt is resampled with both runs' results on it, so what makes a problem hard for both cancels. An interval that
-holds 0 (a difference) or 1 (a ratio) shows no difference, and `verdict` says so.
+holds 0 (a difference) or 1 (a ratio) shows no difference, and `stats.verdict` says so; below `FEWEST_BLOCKS` prompts
+there is none. Answers are also counted in pairs, for McNemar's test.
 """
 
 from collections.abc import Sequence
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toolkit.evaluation.paired import Paired, by_question, paired
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE
-from toolkit.evaluation.stats import RESAMPLES, Interval
+from toolkit.evaluation.stats import FEWEST_BLOCKS, RESAMPLES, Interval
 
 ENDLESS = 1e12  # stands for a cost without end, which JSON cannot say
 
@@ -48,6 +50,7 @@ class Comparison:
     pace: tuple[float, float] | None  # seconds of an AR forward on either side
     speed_n: int
     quality_n: int
+    answers: Paired | None  # the same accuracies by McNemar's test
 
 
 def compare(base: Side, other: Side, unit: str = "seconds", seed: int = 0) -> Comparison:
@@ -70,7 +73,8 @@ def compare(base: Side, other: Side, unit: str = "seconds", seed: int = 0) -> Co
         units = [1.0 if unit == "seconds" else side.pace for side in (base, other)]
         cost = _ratio(*(_cost(*tables, picks) for tables in zip(fast, good, units, strict=True)))
     pace = (base.pace, other.pace) if timed and base.pace and other.pace else None
-    return Comparison(accuracy, tokens, acceptance, tau, cost, pace, len(timed), len(judged))
+    answers = paired(*(by_question(side.quality.values()) for side in (other, base)))
+    return Comparison(accuracy, tokens, acceptance, tau, cost, pace, len(timed), len(judged), answers)
 
 
 def tau_of(side: Side, seed: int = 0) -> Interval | None:
@@ -82,7 +86,7 @@ def tau_of(side: Side, seed: int = 0) -> Interval | None:
     return _interval(*_over(table, picks, 0, 3))
 
 
-_Draws = tuple[float, np.ndarray]  # the figure itself, and its resamples
+_Draws = tuple[float, np.ndarray]  # the figure itself, and its resamples; NaN all of them: too few prompts
 
 
 def _speed_table(rows: Sequence[Record]) -> np.ndarray:
@@ -105,7 +109,8 @@ def _over(table: np.ndarray, picks: np.ndarray, above: int, below: int) -> _Draw
     """A ratio of two columns' sums."""
     sums = table[picks].sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(table[:, above].sum() / table[:, below].sum()), sums[:, above] / sums[:, below]
+        value, draws = float(table[:, above].sum() / table[:, below].sum()), sums[:, above] / sums[:, below]
+    return value, draws if len(table) >= FEWEST_BLOCKS else np.full_like(draws, np.nan)
 
 
 def _cost(fast: np.ndarray, good: np.ndarray, unit: float, picks: list[np.ndarray]) -> _Draws:
@@ -131,14 +136,7 @@ def _ratio(base: _Draws, other: _Draws) -> Interval:
 
 def _interval(value: float, draws: np.ndarray) -> Interval:
     """A resample without a single right answer costs infinitely much, and counts as that."""
+    if np.isnan(draws).all():
+        return Interval(value, np.nan, np.nan)
     low, high = np.quantile(np.nan_to_num(draws, nan=np.inf, posinf=ENDLESS), [0.025, 0.975])
     return Interval(value, float(low), float(high))
-
-
-def verdict(interval: Interval | None, nothing: float) -> str:
-    """`nothing`: the value that means no difference."""
-    if interval is None:
-        return "not measured"
-    if interval.low <= nothing <= interval.high:
-        return "no difference shown"
-    return "higher" if interval.low > nothing else "lower"

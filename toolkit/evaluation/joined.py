@@ -15,10 +15,9 @@ from typing import Any
 from toolkit.errors import UserError
 from toolkit.evaluation import system
 from toolkit.evaluation.outdir import difference
+from toolkit.evaluation.paired import Question
 from toolkit.evaluation.records import Record, parse
 from toolkit.evaluation.score import BASELINE
-
-Question = tuple[str, int]  # prompt id, seed
 
 
 @dataclass(frozen=True)

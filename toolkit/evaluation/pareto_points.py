@@ -11,33 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.evaluation.joined import Joined, Question
+from toolkit.evaluation.joined import Joined
+from toolkit.evaluation.paired import Paired, Question, paired
 from toolkit.evaluation.pareto import at_speed, dominates, hypervolume
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE, Quality, Speed, inherit, pairs, quality_summary, speed_summary
-from toolkit.evaluation.stats import FEWEST_BLOCKS, RESAMPLES, Interval, difference, mcnemar
+from toolkit.evaluation.stats import FEWEST_BLOCKS, RESAMPLES, Interval
 from toolkit.evaluation.timed import accepts_everything
 
-SURE = 0.05  # a p above it shows no difference
 LOSSLESS = "lossless"  # all that is, of whatever grid, as one family: its front is its fastest
-
-
-@dataclass(frozen=True)
-class Paired:
-    """A method's answers beside another's, over the questions that both have."""
-
-    n: int  # answers
-    lost: int  # right there and wrong here
-    gained: int
-    difference: Interval  # of accuracy
-    p: float | None  # McNemar's; None with several seeds, whose answers to a prompt are not independent
-
-    @property
-    def verdict(self) -> str:
-        chance = self.difference.low <= 0 <= self.difference.high if self.p is None else self.p > SURE
-        if chance:
-            return "no difference shown"
-        return "lower" if self.difference.value < 0 else "higher"
 
 
 @dataclass(frozen=True)
@@ -103,22 +85,6 @@ def points(joined: Joined) -> list[Point]:
             )
         )
     return found
-
-
-def paired(mine: dict[Question, Record], theirs: dict[Question, Record]) -> Paired | None:
-    """None without a question that both were judged by."""
-    changes: dict[str, list[int]] = defaultdict(list)
-    for question in sorted(mine.keys() & theirs.keys()):
-        right, base = mine[question].correct, theirs[question].correct
-        if right is not None and base is not None:
-            changes[question[0]].append(right - base)
-    if not changes:
-        return None
-    flat = [change for of_prompt in changes.values() for change in of_prompt]
-    lost, gained = flat.count(-1), flat.count(1)
-    table = np.array([[sum(of_prompt), len(of_prompt)] for of_prompt in changes.values()], dtype=float)
-    p = mcnemar(lost, gained) if len(flat) == len(changes) else None
-    return Paired(len(flat), lost, gained, difference(table), p)
 
 
 def dominated(placed: Sequence[Point]) -> dict[str, Point]:

@@ -17,7 +17,6 @@ from toolkit.errors import UserError, exit_code
 from toolkit.evaluation import counters, pareto_plot, pareto_tables, table
 from toolkit.evaluation.joined import Joined, join
 from toolkit.evaluation.pareto_points import (
-    SURE,
     AtTheSpeedOf,
     Point,
     at_the_speed_of,
@@ -26,6 +25,7 @@ from toolkit.evaluation.pareto_points import (
     points,
     volumes,
 )
+from toolkit.evaluation.stats import SURE
 from toolkit.files import finite, write_atomic, write_json
 
 SCHEMA_VERSION = 1

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
-from toolkit.evaluation.pareto_points import SURE, AtTheSpeedOf, Paired, Point, Volume, overlap
-from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval
+from toolkit.evaluation.paired import Paired
+from toolkit.evaluation.pareto_points import AtTheSpeedOf, Point, Volume, overlap
+from toolkit.evaluation.stats import FEWEST_BLOCKS, SURE, Interval
 from toolkit.evaluation.table import Table
 from toolkit.export.figures import NONE, bounds, number, percent, share, times
 

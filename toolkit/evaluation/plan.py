@@ -7,7 +7,7 @@ from toolkit import methods
 from toolkit.config import parse
 from toolkit.engine import fits
 from toolkit.errors import UserError
-from toolkit.evaluation import timed
+from toolkit.evaluation import seeds, timed
 from toolkit.evaluation.grid import Cell
 from toolkit.evaluation.measure import Block, Contender, Setting, resume_key
 from toolkit.evaluation.outdir import Identity
@@ -80,6 +80,8 @@ class Plan:
         """Every row that is to be there in the end, with its resume key."""
         jobs = [(c, b) for b in self.speed_blocks() for c in self.speed_contenders()]
         jobs += [(c, b) for b in self.quality_blocks() for c in self.quality_contenders()]
+        drawn = self.recipe.seeds, self.recipe.sampling.temperature
+        jobs = [(c, b) for c, b in jobs if seeds.asked(c, b, self.speed_contenders(), *drawn)]
         return {
             item(contender, prompt, block): resume_key(self.setting, contender.config, prompt, block)
             for contender, block in jobs

@@ -40,7 +40,7 @@ class Record:
     the first i, the denominator of conditional acceptance.
     """
 
-    set: str
+    set: SetName
     method: str
     prompt_id: str
     seed: int
@@ -93,6 +93,11 @@ class Record:
 
 _FIELDS = {f.name for f in fields(Record)}
 _LATER = {"sources", "routed", "routing_seconds"}  # rows of this schema version may be older than these
+
+
+def required() -> set[str]:
+    """The keys that every row of this schema version has."""
+    return _FIELDS - _LATER
 
 
 def parse(line: bytes) -> Record:

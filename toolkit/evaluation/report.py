@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit import methods
 from toolkit.engine.types import Request, Sampling
-from toolkit.evaluation import counters, equality, plots, routing_report, system, table
+from toolkit.evaluation import counters, equality, plots, routing_report, seeds, system, table
 from toolkit.evaluation.equality import Equality, GapOf
 from toolkit.evaluation.measure import Contender
 from toolkit.evaluation.outdir import OutDir
@@ -41,7 +41,7 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
             "sessions": out.sessions,  # each with its system: one, unless the run was killed or extended
             "peak_memory": memory,
             "speed": [asdict(s, dict_factory=_finite) for s in speed],
-            "quality": [asdict(q) for q in quality],
+            "quality": [asdict(q, dict_factory=_finite) for q in quality],
             "equality": [asdict(e) | {"rate": e.rate, "bugs": e.bugs} for e in equal.values()],
             "routing": routed,
             "notes": notes,
@@ -150,8 +150,8 @@ def _notes(plan: Plan, rows: Sequence[Record], sessions: Sequence[dict], equal: 
             f"WARNING: the speed set was decoded by several versions of the software: {', '.join(versions)} differ "
             "between its sessions (in results.json); a new out=DIR decodes all with one"
         )
-    if len(plan.recipe.seeds) > 1 and plan.recipe.sampling.temperature == 0:
-        notes.append("temperature 0: seeds repeat the same texts; intervals count prompts, not seeds")
+    if len(plan.recipe.seeds) > 1:
+        notes.append(seeds.note(plan.contenders, plan.recipe.seeds, plan.recipe.sampling.temperature))
     if not plan.recipe.quality.enabled:
         notes.append("quality.enabled is false: no accuracy was measured")
     for e in equal.values():

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from toolkit.evaluation.paired import Paired, by_question, paired
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.stats import Interval, Pair, speedup, wilson
 
@@ -62,14 +63,14 @@ class Quality:
     n: int  # prompts with a verdict
     errors: int
     accuracy: Interval | None
-    lost: int | None = None  # rows that the baseline had right and this method has wrong
-    gained: int | None = None
+    paired: Paired | None = None  # beside the baseline's answers; None: it is the baseline, or has its accuracy
     mean_tokens: float | None = None
     cut: float | None = None  # share that ran into the token limit
     extraction: dict[str, int] = field(default_factory=dict)
     divergence: float | None = None  # D a token, summed over verified places; None of lossless methods
     counters: dict[str, int] = field(default_factory=dict)  # as of Speed
     calls_per_token: float | None = None  # rounds over emitted tokens; None of what was not run
+    answers: int = 0  # prompts x seeds with a verdict
 
 
 def speed_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Speed:
@@ -134,9 +135,6 @@ def pairs(rows: Iterable[Record], baseline: Iterable[Record]) -> list[Pair]:
 def quality_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Quality:
     ok = [row for row in rows if row.ok]
     judged = [row for row in ok if row.correct is not None]
-    right = {(row.prompt_id, row.seed): row.correct for row in baseline if row.ok}
-    both = [(row.correct, right[row.prompt_id, row.seed]) for row in judged if (row.prompt_id, row.seed) in right]
-    compared = bool(both) and rows[0].method != BASELINE
     prompts = len({row.prompt_id for row in judged})
     return Quality(
         method=rows[0].method,
@@ -146,14 +144,14 @@ def quality_summary(rows: Sequence[Record], baseline: Sequence[Record]) -> Quali
         errors=len(rows) - len(ok),
         # seeds of one prompt are not independent: the interval counts prompts
         accuracy=wilson(sum(bool(row.correct) for row in judged) / len(judged), prompts) if judged else None,
-        lost=sum(base and not mine for mine, base in both) if compared else None,
-        gained=sum(mine and not base for mine, base in both) if compared else None,
+        paired=None if rows[0].method == BASELINE else paired(by_question(rows), by_question(baseline)),
         mean_tokens=_over(sum(row.n_tokens for row in ok), len(ok)),
         cut=_over(sum(row.finish == "length" for row in ok), len(ok)),
         extraction=dict(Counter(row.extraction or "none" for row in judged)),
         divergence=_divergence(ok),
         counters=_counted(ok),
         calls_per_token=_over(sum(row.rounds for row in ok), sum(row.n_tokens for row in ok)),
+        answers=len(judged),
     )
 
 

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
 RESAMPLES = 2000
 FEWEST_BLOCKS = 5  # resampling fewer says nothing of the prompts that were not drawn
+SURE = 0.05  # a p above it shows no difference
+NO_DIFFERENCE = "no difference shown"
 
 
 @dataclass(frozen=True)
@@ -61,22 +64,33 @@ def speedup(pairs: Sequence[Pair], resamples: int = RESAMPLES, seed: int = 0) ->
 
 def mcnemar(lost: int, gained: int) -> float:
     """Exact two-sided p: is it chance to which side the answers fell that only one of two methods had right?"""
-    n, fewer = lost + gained, min(lost, gained)
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(fewer + 1)) / 2**n)
+    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
 
 
 def difference(changes: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
-    """Of two methods' accuracies, prompts resampled with both answers on them. None without a prompt.
+    """Of two methods' accuracies, prompts resampled with both answers on them.
 
+    None without a prompt; no bounds (NaN) below `FEWEST_BLOCKS`.
     changes: [n, 2] a prompt: right answers that the one has more than the other, and answers of either.
     """
     n = len(changes)
     if n == 0:
         return None
     value = float(changes[:, 0].sum() / changes[:, 1].sum())
+    if n < FEWEST_BLOCKS:
+        return Interval(value, math.nan, math.nan)
     sums = changes[np.random.default_rng(seed).integers(n, size=(resamples, n))].sum(axis=1)
     low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
     return Interval(value, float(low), float(high))
+
+
+def verdict(interval: Interval | None, nothing: float) -> str:
+    """`nothing`: the value that means no difference, which bounds that are not known do not rule out."""
+    if interval is None:
+        return "not measured"
+    if interval.low > nothing:
+        return "higher"
+    return "lower" if interval.high < nothing else NO_DIFFERENCE
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:

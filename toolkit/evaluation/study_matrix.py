@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolkit.errors import UserError
-from toolkit.evaluation.compare import Side, compare, tau_of, verdict
+from toolkit.evaluation.compare import Side, compare, tau_of
 from toolkit.evaluation.score import BASELINE
-from toolkit.evaluation.stats import Interval
+from toolkit.evaluation.stats import Interval, verdict
 from toolkit.evaluation.study_table import Cell
 from toolkit.evaluation.table import Table
 from toolkit.export.figures import NONE, bounds, number

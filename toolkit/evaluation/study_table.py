@@ -14,10 +14,11 @@ matplotlib.use("Agg")  # files only: no window, no display
 from matplotlib import pyplot as plt  # noqa: E402
 
 from toolkit.evaluation import table  # noqa: E402
-from toolkit.evaluation.compare import ENDLESS, verdict  # noqa: E402
+from toolkit.evaluation.compare import ENDLESS  # noqa: E402
+from toolkit.evaluation.paired import Paired  # noqa: E402
 from toolkit.evaluation.plots import save  # noqa: E402
 from toolkit.evaluation.records import Record  # noqa: E402
-from toolkit.evaluation.stats import Interval  # noqa: E402
+from toolkit.evaluation.stats import Interval, verdict  # noqa: E402
 from toolkit.evaluation.table import Table  # noqa: E402
 from toolkit.export.figures import NONE, bounds, number, percent, share, times  # noqa: E402
 from toolkit.files import finite  # noqa: E402
@@ -101,8 +102,8 @@ def _compared(axes: Sequence[str], pair: Any, comparisons: Sequence[dict]) -> Ta
         pace = " / ".join(number(1000 * side, 1) for side in one["pace"]) if one["pace"] else NONE
         rows.append([*one["cell"], one["method"], *figures, _times(cost), pace])
         words.append(
-            f"{' '.join([*one['cell'], one['method']])}: acceptance {_words(acceptance, 0)}; seconds per correct "
-            f"answer {_words(cost, 1)}"
+            f"{' '.join([*one['cell'], one['method']])}: accuracy {_answers(one['answers'])}; acceptance "
+            f"{_words(acceptance, 0)}; seconds per correct answer {_words(cost, 1)}"
         )
     notes = [
         f"{pair.other} against {pair.base}, same problems, 95% paired bootstrap: accuracy and acceptance in points, "
@@ -173,6 +174,12 @@ def markdown(title: str, drawn: Sequence[Table]) -> str:
 
 def _words(found: dict[str, float] | None, nothing: float) -> str:
     return verdict(None if found is None else Interval(**found), nothing)
+
+
+def _answers(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "not measured"
+    return Paired(**found | {"difference": Interval(**found["difference"])}).said
 
 
 def _accuracy(found: dict[str, float] | None) -> str:

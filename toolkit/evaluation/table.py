@@ -15,7 +15,7 @@ from rich.text import Text
 
 from toolkit.evaluation.equality import Equality
 from toolkit.evaluation.score import BASELINE, PHASES, Quality, Speed
-from toolkit.evaluation.stats import FEWEST_BLOCKS
+from toolkit.evaluation.stats import FEWEST_BLOCKS, NO_DIFFERENCE
 from toolkit.export.figures import NONE, number, percent, share, times
 
 WIDTH = 120
@@ -97,14 +97,15 @@ def position_table(speeds: Sequence[Speed], positions: int = 8) -> Table | None:
 
 
 def quality_table(qualities: Sequence[Quality]) -> Table:
-    columns = ["method", "exact", "n", "accuracy [95%]", "lost / gained", "D", "tokens", "cut", "errors"]
+    columns = ["method", "exact", "n", "accuracy [95%]", "lost / gained", "p", "D", "tokens", "cut", "errors"]
     rows = [
         [
             q.method,
             "yes" if q.lossless else "no",
             str(q.n),
             "= AR (lossless)" if q.inherited else _accuracy(q),
-            NONE if q.lost is None else f"{q.lost} / {q.gained}",
+            f"{q.paired.lost} / {q.paired.gained}" if q.paired else NONE,
+            f"{q.paired.p:.2g}" if q.paired and q.paired.p is not None else NONE,
             number(q.divergence, 3),
             NONE if q.inherited else number(q.mean_tokens, 0),
             NONE if q.inherited else percent(q.cut),
@@ -115,15 +116,35 @@ def quality_table(qualities: Sequence[Quality]) -> Table:
     ran = [q for q in qualities if not q.inherited]
     count = f"n={max(q.n for q in ran)}" if ran else "n=0"
     note = (
-        "Wilson interval over prompts; lost / gained: answers right with AR and wrong here / the reverse; "
+        "Wilson interval over prompts; lost / gained: answers right with AR and wrong here / the reverse; p: McNemar's "
+        "exact test, of these answers alone; "
         "D: distance between what was emitted and the target's law, summed over verified places, a token; "
         "cut: share that ran into the token limit, counted as wrong. A lossless method has AR's accuracy and is not run"
     )
-    return Table(f"Quality ({count}, batched, never timed)", columns, rows, [note])
+    return Table(f"Quality ({count}, batched, never timed)", columns, rows, [note, *_verdicts(qualities)])
+
+
+def _verdicts(qualities: Sequence[Quality]) -> list[str]:
+    """What the answers beside the baseline's show, and of how many answers a prompt."""
+    compared = [q for q in qualities if q.paired]
+    notes = []
+    for verdict in (NO_DIFFERENCE, "lower", "higher"):
+        names = [q.method for q in compared if q.paired.verdict == verdict]
+        if names:
+            notes.append(f"accuracy beside AR's, {verdict}: {', '.join(names)}")
+    if len([q for q in compared if q.paired.p is not None]) > 1:
+        notes.append("p is not corrected for the number of methods")
+    seeded = [f"{q.method} ({q.answers})" for q in qualities if q.answers > q.n]
+    if seeded:
+        notes.append(
+            f"n counts prompts; answers of several seeds: {', '.join(seeded)}; those of a prompt are not independent, "
+            "so a bootstrap over prompts stands in for p"
+        )
+    return notes
 
 
 def speed_warnings(speeds: Sequence[Speed]) -> list[str]:
-    """What makes a speedup suspect."""
+    """What makes a speedup suspect, or no speedup."""
     notes = []
     for s in speeds:
         if s.batch == 1 and s.lossless and s.speedup and s.tau and s.speedup.low > s.tau:
@@ -143,6 +164,9 @@ def speed_warnings(speeds: Sequence[Speed]) -> list[str]:
                 f"{s.method}: {s.unpaired} of its rows are not in the speedup, as their batch failed in part or was "
                 "decoded at another size than the baseline's"
             )
+    undecided = [s.method for s in speeds if s.speedup and s.speedup.low <= 1 <= s.speedup.high]
+    if undecided:
+        notes.append(f"speed beside the baseline's, {NO_DIFFERENCE} (1 is within the interval): {', '.join(undecided)}")
     few = [s for s in speeds if 0 < s.blocks < FEWEST_BLOCKS]
     for blocks, group in groupby(sorted(few, key=lambda s: s.blocks), key=lambda s: s.blocks):
         names = ", ".join(s.method for s in group)
