@@ -1,0 +1,65 @@
+"""`draftsmith report DIR... [--out DIR]`: finished runs as one page to publish, with its tables and pictures as files."""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolkit.report import writing
+
+OUT = Path("results/report")
+
+
+def main(argv: Sequence[str], does: str) -> int:
+    """`does`: what its help begins with -> the exit code."""
+    parser = argparse.ArgumentParser(prog="draftsmith report", description=does)
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="an eval's output directory")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"where to write ({OUT}; of a single directory, DIR/report)"
+    )
+    given = parser.parse_args(argv)
+    paths: list[Path] = given.directories
+    out = given.out or (paths[0] / "report" if len(paths) == 1 else OUT)
+    writing.check(out)  # before anything takes long
+    progress = _Progress()
+    progress.say(f"reading {', '.join(map(str, paths))}" if len(paths) < 4 else f"reading {len(paths)} directories")
+    from toolkit.report import content  # numpy, and what reads records
+
+    page = content.page(paths)
+    progress.say(f"writing {len(page.sections)} sections")
+    written = writing.write(page, out, progress.say)
+    progress.clear()
+    for line in _told(written, out):
+        print(line)
+    return 0
+
+
+def _told(written: Sequence[Path], out: Path) -> list[str]:
+    """What was written, the page first."""
+    size = sum(path.stat().st_size for path in written)
+    kinds = Counter(path.suffix.removeprefix(".").upper() for path in written if path.parent != out)
+    counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    return [
+        f"{out / writing.HTML}: {(out / writing.HTML).stat().st_size / 2**10:,.0f} KiB, opens without a network",
+        f"In {out}: {writing.HTML}, {writing.MARKDOWN}{', ' if counted else ''}{counted} ({size / 2**20:.1f} MiB)",
+    ]
+
+
+class _Progress:
+    """What is being done: on a terminal one line that is written over, elsewhere a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic() - 60
+
+    def say(self, what: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{what} ...", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self.last > 10:
+            self.last = time.monotonic()
+            print(f"report: {what}", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
