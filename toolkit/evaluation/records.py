@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+import orjson
+
 from toolkit.errors import UserError
 from toolkit.files import finite, write_atomic
 
@@ -101,7 +103,7 @@ _LATER = {"sources", "routed", "routing_seconds", "windows"}  # rows of this sch
 
 def parse(line: bytes) -> Record:
     """A record from its line; ValueError when it is not one."""
-    data = json.loads(line.decode("utf-8"))
+    data = orjson.loads(line)
     if not isinstance(data, dict):
         raise ValueError("not a JSON object")
     if data.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:

@@ -58,6 +58,8 @@ class Chart:
     series: list[Series]
     reference: float | None = None  # a level line, as 1.0 of a speedup
     notes: list[str] = field(default_factory=list)
+    x_form: Form = "number"  # how the axes' numbers are written
+    y_form: Form = "number"
 
 
 @dataclass(frozen=True)
