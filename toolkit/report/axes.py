@@ -80,7 +80,7 @@ def totals(chart: Chart) -> dict[str, float]:
 
 def _of(point: Point, along: str) -> Sequence[float]:
     value, between = (point.x, point.x_range) if along == "x" else (point.y, point.y_range)
-    return [number for number in (value, *(between or ())) if not isinstance(number, str)]
+    return [float(number) for number in (value, *(between or ())) if not isinstance(number, str)]
 
 
 def _step(least: float) -> float:

@@ -22,10 +22,12 @@ def render(page: Page) -> str:
 
 def _section(section: Section) -> list[str]:
     parts = [f"## {_line(section.title)}", _paragraphs(section.intro)]
+    drawn = ""  # title of the chart that the part stands below
     for part in section.parts:
         match part:
             case Table():
-                parts += [f"### {_line(part.title)}", _table(grid(part)), _notes(part.notes)]
+                heading = [] if part.title == drawn else [f"### {_line(part.title)}"]
+                parts += [*heading, _table(grid(part)), _notes(part.notes)]
             case Chart():
                 shown = f"![{_line(part.title)}](charts/{part.name}.png)"
                 parts += [f"### {_line(part.title)}", shown, _notes(part.notes)]
@@ -35,6 +37,7 @@ def _section(section: Section) -> list[str]:
                 parts.append(_example(part))
             case _:
                 assert_never(part)
+        drawn = part.title if isinstance(part, Chart) else ""
     return parts
 
 
