@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolkit.report import writing
-
 OUT = Path("results/report")
 
 
@@ -22,11 +20,11 @@ def main(argv: Sequence[str], does: str) -> int:
     given = parser.parse_args(argv)
     paths: list[Path] = given.directories
     out = given.out or (paths[0] / "report" if len(paths) == 1 else OUT)
+    from toolkit.report import content, writing  # numpy, and what reads records and draws
+
     writing.check(out)  # before anything takes long
     progress = _Progress()
     progress.say(f"reading {', '.join(map(str, paths))}" if len(paths) < 4 else f"reading {len(paths)} directories")
-    from toolkit.report import content  # numpy, and what reads records
-
     page = content.page(paths)
     progress.say(f"writing {len(page.sections)} sections")
     written = writing.write(page, out, progress.say)
@@ -38,12 +36,14 @@ def main(argv: Sequence[str], does: str) -> int:
 
 def _told(written: Sequence[Path], out: Path) -> list[str]:
     """What was written, the page first."""
+    [page] = [path for path in written if path.suffix == ".html"]
     size = sum(path.stat().st_size for path in written)
-    kinds = Counter(path.suffix.removeprefix(".").upper() for path in written if path.parent != out)
-    counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    counts = Counter(path.suffix.removeprefix(".").upper() for path in written if path.parent != out)
+    beside = [path.name for path in written if path.parent == out and path != page]
+    beside += [f"{n} {kind}" for kind, n in sorted(counts.items())]
     return [
-        f"{out / writing.HTML}: {(out / writing.HTML).stat().st_size / 2**10:,.0f} KiB, opens without a network",
-        f"In {out}: {writing.HTML}, {writing.MARKDOWN}{', ' if counted else ''}{counted} ({size / 2**20:.1f} MiB)",
+        f"{page}: {page.stat().st_size / 2**10:,.0f} KiB, opens without a network",
+        f"In {out} beside it: {', '.join(beside)} ({size / 2**20:.1f} MiB together)",
     ]
 
 
