@@ -1,12 +1,15 @@
 """`draftsmith report DIR... [--out DIR]`: finished runs as one page to publish, with its tables and pictures as files."""
 
 import argparse
+import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+LINE_EVERY = 10.0  # seconds
 OUT = Path("results/report")
 
 
@@ -23,12 +26,11 @@ def main(argv: Sequence[str], does: str) -> int:
     from toolkit.report import content, writing  # numpy, and what reads records and draws
 
     writing.check(out)  # before anything takes long
-    progress = _Progress()
-    progress.say(f"reading {', '.join(map(str, paths))}" if len(paths) < 4 else f"reading {len(paths)} directories")
-    page = content.page(paths)
-    progress.say(f"writing {len(page.sections)} sections")
-    written = writing.write(page, out, progress.say)
-    progress.clear()
+    with _progress() as say:
+        say(f"reading {', '.join(map(str, paths))}" if len(paths) < 4 else f"reading {len(paths)} directories")
+        page = content.page(paths)
+        say(f"writing {len(page.sections)} sections")
+        written = writing.write(page, out, say)
     for line in _told(written, out):
         print(line)
     return 0
@@ -47,19 +49,21 @@ def _told(written: Sequence[Path], out: Path) -> list[str]:
     ]
 
 
-class _Progress:
-    """What is being done: on a terminal one line that is written over, elsewhere a line every ten seconds."""
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Says what is being done: on a terminal in one line that is written over, elsewhere a line every ten seconds."""
+    terminal, last = sys.stderr.isatty(), -math.inf
 
-    def __init__(self) -> None:
-        self.last = time.monotonic() - 60
-
-    def say(self, what: str) -> None:
-        if sys.stderr.isatty():
+    def say(what: str) -> None:
+        nonlocal last
+        if terminal:
             print(f"\r\033[K{what} ...", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - self.last > 10:
-            self.last = time.monotonic()
+        elif time.monotonic() - last > LINE_EVERY:
+            last = time.monotonic()
             print(f"report: {what}", file=sys.stderr, flush=True)
 
-    def clear(self) -> None:
-        if sys.stderr.isatty():
+    try:
+        yield say
+    finally:
+        if terminal:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
