@@ -1,6 +1,7 @@
 """A chart as PNG and PDF, for a paper or a slide: as on the page, on white. Without dates, so the same is the same."""
 
 import math
+import warnings
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -39,9 +40,11 @@ def save(chart: Chart, *paths: Path) -> None:
     if keys:
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower left", ncols=3, fontsize=8, frameon=False, bbox_to_anchor=(0.01, 0))
-    for path in paths:
-        dated = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-        figure.savefig(path, dpi=144, metadata=dated)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # shown as a box
+        for path in paths:
+            dated = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+            figure.savefig(path, dpi=144, metadata=dated)
 
 
 def _bare(axes: Axes, *, across: bool) -> None:

@@ -5,7 +5,7 @@ from toolkit.report.page import Chart
 from toolkit.report.palette import SHAPES, Look
 from toolkit.report.pen import Pen
 
-WIDE, NARROW = 760, 340  # pixels
+WIDE, NARROW = 860, 356  # pixels
 
 
 def draw(chart: Chart) -> tuple[str, str]:
