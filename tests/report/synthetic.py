@@ -95,7 +95,9 @@ def write(
     rows = list(_rows(np.random.default_rng(seed), methods, task, size, temperature))
     for row in [row for row in rows if row.set == "speed" and row.method == methods[-1].name][:failing]:
         row.status, row.error_type, row.message = "error", "RuntimeError", "the device ran out of memory"
-        row.text, row.tokens, row.windows = "", [], []
+        row.text, row.tokens, row.windows, row.times, row.n_tokens, row.sources = "", [], [], {}, 0, ""
+        row.rounds, row.drafts, row.proposed, row.accepted, row.routed = 0, 0, 0, 0, {}
+        row.correct, row.extraction, row.finish, row.first_token_seconds = None, None, None, 0.0
     (directory / "records.jsonl").write_bytes(b"".join(map(encode, rows)))
     model = {"name": target, "quant": "none", "revision": None, "draft_from": None, "adapters": list(adapters)}
     sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0, "max_new_tokens": size.tokens, "stop": []}

@@ -228,10 +228,13 @@ def _drawn(rng: np.random.Generator, n: int) -> np.ndarray:
 
 def _blocks(rows: Sequence[Record], baseline: Sequence[Record]) -> dict[tuple[str, ...], tuple[float, ...]]:
     """By its prompts, what a block took with the method and with the baseline; the baseline beside itself is 1."""
+    sides: list[dict[int, list[Record]]] = [defaultdict(list), defaultdict(list)]
+    for blocks, side in zip(sides, (rows, baseline), strict=True):
+        for row in side:
+            blocks[row.block].append(row)
     found = {}
-    for index in {row.block for row in rows}:
-        mine, theirs = ([row for row in side if row.block == index] for side in (rows, baseline))
-        for pair in pairs(mine, theirs):
+    for index, mine in sides[0].items():
+        for pair in pairs(mine, sides[1].get(index, [])):
             prompts = tuple(sorted({row.prompt_id for row in mine}))
             found[prompts] = (pair.tokens, pair.seconds, pair.base_tokens, pair.base_seconds)
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from toolkit.evaluation.pareto_points import SURE, Point
+from toolkit.evaluation.pareto_points import Point
 from toolkit.evaluation.score import BASELINE, per_correct
 from toolkit.evaluation.stats import Interval
 from toolkit.evaluation.table import speed_warnings
@@ -108,7 +108,7 @@ def _notes(group: Group) -> list[str]:
 
 def _tests(group: Group) -> list[str]:
     tests = sum(point.paired is not None and point.paired.p is not None for point in group.points)
-    return [f"p is not corrected for {tests} comparisons: all together, p < {SURE / tests:.2g}"] if tests > 1 else []
+    return [f"p is not corrected for {tests} comparisons"] if tests > 1 else []
 
 
 def _times(found: Interval) -> str:

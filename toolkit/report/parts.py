@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from toolkit.evaluation.records import Record
-from toolkit.evaluation.routing import draws, ratio
 from toolkit.evaluation.score import pairs
-from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval
+from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval, resampled
 from toolkit.report.page import Column
 from toolkit.report.runs import Group
 
@@ -71,5 +70,10 @@ def over(above: Sequence[float], below: Sequence[float]) -> Interval | None:
     """None where there is nothing to divide by."""
     if not sum(below):
         return None
+    value = sum(above) / sum(below)
+    if len(above) < FEWEST_BLOCKS:
+        return Interval(value, math.nan, math.nan)
+    sums = resampled(np.array([above, below], dtype=float).T)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return ratio(np.array(above, dtype=float), np.array(below, dtype=float), draws(len(above)))
+        low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
+    return Interval(value, float(low), float(high))

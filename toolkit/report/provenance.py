@@ -67,7 +67,7 @@ def section(groups: Sequence[Group]) -> Section | str:
         Table("settings", "Settings", _SETTINGS, [row for _, run in pairs for row in _settings(run)]),
     ]
     intro = "A session is one process that wrote rows; times of one session were measured side by side."
-    return Section("provenance", "Provenance", intro, tables)
+    return Section("provenance", "Provenance", intro, [table for table in tables if table.rows])
 
 
 def _run(group: Group, run: Run) -> list[Value]:

@@ -149,8 +149,10 @@ def _names(sets: Sequence[Sequence[Run]]) -> list[tuple[str, str]]:
         keys = sorted({key for one in settings for key in one if not key.startswith(("methods.", *_NAMED))})
         differing = [key for key in keys if len({repr(one.get(key)) for one in settings}) > 1]
         said = [", ".join(f"{key.rpartition('.')[2]} {_short(one.get(key))}" for key in differing) for one in settings]
-        if len(set(said)) < len(said):
-            said = [" ".join(filter(None, [text, sets[i][0].path.name])) for text, i in zip(said, members, strict=True)]
+        for directory in (lambda path: path.name, str):  # the same in all that is said of them: so they are named
+            if len(set(said)) < len(said):
+                paths = [directory(sets[i][0].path) for i in members]
+                said = [", ".join(filter(None, [text, path])) for text, path in zip(said, paths, strict=True)]
         for i, text in zip(members, said, strict=True):
             named[i] = (target, f"{task} ({text})")
     return named

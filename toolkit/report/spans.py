@@ -1,4 +1,4 @@
-"""A row's tokens by whose they are: accepted, the target's own, rejected, and what was said to the model between turns."""
+"""A row's tokens by whose they are: accepted, the target's own, rejected, or said to the model between two turns."""
 
 from collections.abc import Iterator, Sequence
 

@@ -12,6 +12,8 @@ from toolkit.report.runs import Group
 
 Shares = dict[str, Counter[str]]  # row's name -> by whom, how many
 _SPEAKERS = {"1": "draft 1", "2": "draft 2", "t": "target"}
+_COUNTERS = {"gate_d1": "draft 1", "gate_d2": "draft 2", "gate_fallback": "target"}
+_COUNTED = [parts.METHOD, Column("set", "set"), Column("counter", "counter"), Column("count", "count", "count")]
 _WORTH = [
     parts.METHOD,
     Column("prompts", "prompts", "count"),
@@ -26,9 +28,9 @@ _WORTH = [
 def section(groups: Sequence[Group]) -> Section | str:
     found: list[Chart | Table] = []
     for group in groups:
-        found += _routers(group, groups) + _gates(group, groups)
+        found += _routers(group, groups) + _gates(group, groups) + _counted(group, groups)
     if not found:
-        return "no method with a router or a gate"
+        return "no method with a router, a gate or a rule that counts"
     intro = "A router gives a prompt to one of several drafts; a gate decides token by token who is believed."
     return Section("usage", "Draft usage", intro, found)
 
@@ -43,7 +45,7 @@ def _routers(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
         shares = {domain: counts for domain, counts in shares.items() if counts.total()}
         if shares:
             found += _shares(group, groups, f"rounds of {point.method} by draft", "domain", shares)
-    worth = {name: one for run in group.runs for name, one in run.results["routing"].items()}
+    worth = {name: one for run in group.runs for name, one in run.results.get("routing", {}).items()}
     rows = [[name, *_worth(one)] for name, one in worth.items()]
     if rows:
         title = parts.titled("What routing was worth", group, groups)
@@ -55,10 +57,28 @@ def _routers(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
 def _gates(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
     shares: Shares = {}
     for point in group.points:
-        counts = Counter("".join(row.sources for row in _rows(group, point.method)))
-        if counts.total():
-            shares[point.method] = Counter({_SPEAKERS[letter]: count for letter, count in counts.items()})
+        counts = sum((_spoken(row) for row in _rows(group, point.method)), Counter())
+        if counts:
+            shares[point.method] = counts
     return _shares(group, groups, "tokens of gated methods by model", "method", shares) if shares else []
+
+
+def _spoken(row: Record) -> Counter[str]:
+    """Tokens by model; of rows that came before their tokens had sources, as the rule counted them."""
+    if row.sources:
+        return Counter(_SPEAKERS[letter] for letter in row.sources)
+    return Counter({who: row.counters[name] for name, who in _COUNTERS.items() if name in row.counters})
+
+
+def _counted(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
+    """What acceptance rules counted as they decoded."""
+    rows: list[list[Value]] = []
+    for point in group.points:
+        for summary, name in ((point.speed, "speed"), (point.quality, "quality")):
+            for counter, count in (summary.counters if summary else {}).items():
+                rows.append([point.method, name, counter, count])
+    title = parts.titled("Counted by acceptance rules", group, groups)
+    return [Table(parts.stem("counters", group, groups), title, _COUNTED, rows)] if rows else []
 
 
 def _shares(group: Group, groups: Sequence[Group], what: str, of: str, shares: Shares) -> list[Chart | Table]:
