@@ -66,9 +66,14 @@ def _headline(rng: np.random.Generator, names: list[str]) -> list[Table | Text]:
         ]
         for i, name in enumerate(names)
     ]
-    rows.append(["no bounds", False, Interval(1.2, math.nan, math.nan), None, Interval(0.1, 0.0, math.inf), *[None] * 5])
+    rows.append(
+        ["no bounds", False, Interval(1.2, math.nan, math.nan), None, Interval(0.1, 0.0, math.inf), *[None] * 5]
+    )
     notes = ["temperature 0, at most 128 new tokens", HARMFUL]
-    return [Text("A run of this report was killed.", warning=True), Table("headline", "All methods", COLUMNS, rows, notes)]
+    return [
+        Text("A run of this report was killed.", warning=True),
+        Table("headline", "All methods", COLUMNS, rows, notes),
+    ]
 
 
 def _charts(rng: np.random.Generator, names: list[str]) -> list[Chart]:
@@ -78,12 +83,15 @@ def _charts(rng: np.random.Generator, names: list[str]) -> list[Chart]:
         for phase, share in {"prefill": 0.1, "draft": 0.3, "verify": 0.5, "host": 0.1}.items()
     ]
     positions = [
-        Series(name, [Point(k, float(0.9 ** (k * (1 + i / 4)))) for k in range(1, 9)]) for i, name in enumerate(names[1:])
+        Series(name, [Point(k, float(0.9 ** (k * (1 + i / 4)))) for k in range(1, 9)])
+        for i, name in enumerate(names[1:])
     ]
     placed = [Series(name, [_placed(rng, name, i)]) for i, name in enumerate(names)]
     return [
         Chart("pareto", "Speed and accuracy", "scatter", "speedup", "accuracy", placed, 1.0, [], "ratio", "percent"),
-        Chart("by_task", "Speedup by task", "bars", "task", "speedup over AR", by_task, 1.0, ["a note"], y_form="ratio"),
+        Chart(
+            "by_task", "Speedup by task", "bars", "task", "speedup over AR", by_task, 1.0, ["a note"], y_form="ratio"
+        ),
         Chart("positions", "Acceptance by position", "lines", "position", "accepted", positions, y_form="percent"),
         Chart("phases", "Where the time goes", "stacked", "method", "share of the time", phases, y_form="percent"),
     ]
@@ -100,8 +108,31 @@ def _placed(rng: np.random.Generator, name: str, i: int) -> Point:
 
 
 def _example(rng: np.random.Generator, i: int) -> Example:
-    words = "Natalia sold 48 / 2 = 24 clips in May, so she sold 48 + 24 = 72 clips altogether.\n#### 72".split(" ")
-    spans = [Span("system\nYou are brief.\nuser\nHow many clips did Natalia sell? " + "More of it. " * (40 * i), "prompt")]
+    words = [
+        "Natalia",
+        "sold",
+        "48",
+        "/",
+        "2",
+        "=",
+        "24",
+        "clips",
+        "in",
+        "May,",
+        "so",
+        "she",
+        "sold",
+        "48",
+        "+",
+        "24",
+        "=",
+        "72",
+        "clips",
+        "altogether.\n####",
+        "72",
+    ]
+    prompt = "system\nYou are brief.\nuser\nHow many clips did Natalia sell? " + "More of it. " * (40 * i)
+    spans = [Span(prompt, "prompt")]
     for word in words:
         kind = rng.choice(["accepted", "accepted", "accepted", "target"])
         spans.append(Span(f"{word} ", str(kind)))

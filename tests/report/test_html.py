@@ -111,9 +111,9 @@ def test_an_interval_can_be_read_and_the_best_is_marked():
     headline = PAGE.sections[0].parts[1]
     best = max(row[2].value for row in headline.rows if row[2])
     low, high = best * 0.92, best * 1.08
-    assert f"</span>{best:.2f}×</strong> <span class=\"bounds\">[{low:.2f}, {high:.2f}]</span>" in TEXT
+    assert f'</span>{best:.2f}×</strong> <span class="bounds">[{low:.2f}, {high:.2f}]</span>' in TEXT
     assert "0.0, ∞]" in TEXT, "an upper bound without end"
-    assert "1.20× <span class=\"bounds\">[–, –]</span>" in TEXT, "bounds that are not known"
+    assert '1.20× <span class="bounds">[–, –]</span>' in TEXT, "bounds that are not known"
     assert TEXT.count('class="best"') == 5, "one in each column that says which end is wanted"
 
 
@@ -138,7 +138,8 @@ PROBE = """
 addEventListener("load", () => {
   const wide = document.documentElement.scrollWidth, room = document.documentElement.clientWidth;
   const button = document.querySelectorAll("#table-headline thead th button")[3];
-  const column = () => [...document.querySelectorAll("#table-headline tbody tr")].map((row) => row.cells[3].dataset.order);
+  const rows = () => [...document.querySelectorAll("#table-headline tbody tr")];
+  const column = () => rows().map((row) => row.cells[3].dataset.order);
   button.click();
   const falling = column();
   button.click();

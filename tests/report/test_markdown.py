@@ -35,7 +35,9 @@ def test_an_example_is_folded_and_coloured_by_tags():
     kinds = [("Q?", "prompt"), ("a", "accepted"), ("b", "accepted"), ("<c>", "rejected"), ("d", "target")]
     spans = [Span(text, kind) for text, kind in kinds]
     text = of(Example("gsm8k 1", "ngram", spans, [("tau", "2.3")]))
-    assert "<summary>gsm8k 1: ngram</summary>\n\ntau 2.3\n\n<pre><i>Q?</i>\n\n<b>ab</b><del>&lt;c&gt;</del>d</pre>" in text
+    assert (
+        "<summary>gsm8k 1: ngram</summary>\n\ntau 2.3\n\n<pre><i>Q?</i>\n\n<b>ab</b><del>&lt;c&gt;</del>d</pre>" in text
+    )
 
 
 def test_a_warning_stands_out():

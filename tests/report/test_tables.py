@@ -24,7 +24,7 @@ def read(table):
 def test_full_precision_and_an_interval_is_three_columns():
     columns = [Column("method", "m"), Column("speedup", "s", "ratio"), Column("exact", "e"), Column("n", "n", "count")]
     third = 1 / 3
-    rows = [["a", Interval(third, 0.1, math.nan), True, 3], ["b,\n\"c\"", None, False, None], ["d", 2.5, None, 10**15]]
+    rows = [["a", Interval(third, 0.1, math.nan), True, 3], ['b,\n"c"', None, False, None], ["d", 2.5, None, 10**15]]
     one, two, three = read(Table("t", "T", columns, rows))
     assert list(one) == ["method", "speedup", "speedup_low", "speedup_high", "exact", "n"]
     assert float(one["speedup"]) == third and one["speedup_low"] == "0.1" and one["speedup_high"] == ""

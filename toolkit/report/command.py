@@ -1,4 +1,4 @@
-"""`draftsmith report DIR... [--out DIR]`: finished runs as one page to publish, with its tables and pictures as files."""
+"""`draftsmith report DIR... [--out DIR]`: finished runs as one page to publish, with tables and pictures."""
 
 import argparse
 import math

@@ -20,7 +20,6 @@ from toolkit.report.grid import grid
 from toolkit.report.page import Chart, Example, Page, Span, Table
 from toolkit.report.shown import visible
 
-
 _FILES = Path(__file__).with_name("_page")
 
 

@@ -45,7 +45,10 @@ def _table(drawn: Grid) -> str:
     if not drawn.rows:
         return "No rows."
     right = [heading.numeric for heading in drawn.headings]
-    lines = [[_line(heading.title) for heading in drawn.headings], *([_cell(cell) for cell in row] for row in drawn.rows)]
+    lines = [
+        [_line(heading.title) for heading in drawn.headings],
+        *([_cell(cell) for cell in row] for row in drawn.rows),
+    ]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(right))]
     rule = ["-" * (width - numeric) + ":" * numeric for width, numeric in zip(widths, right, strict=True)]
     return "\n".join(

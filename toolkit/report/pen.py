@@ -15,7 +15,9 @@ class Pen:
     def __init__(self, width: float, height: float, kind: str, description: str) -> None:
         """`kind`: class of the whole; `description`: what who does not see it is told."""
         size = {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}", "height": f"{height:g}"}
-        self.root = ElementTree.Element("svg", {**size, "class": kind, "role": "img", "aria-label": visible(description)})
+        self.root = ElementTree.Element(
+            "svg", {**size, "class": kind, "role": "img", "aria-label": visible(description)}
+        )
         self.into = self.root
 
     def group(self, kind: str, series: int | None = None) -> None:

@@ -17,26 +17,30 @@ from toolkit.report.shown import style, visible
 
 _INK, _SOFT, _RULE = "#1c1e21", "#5a5f66", "#dedfdc"
 _NAMED = 0.045  # of the axes' height, between two names
-_LEGEND_ROW = 0.2  # inches
+_WIDTH, _ABOVE = 9.0, 0.45  # inches: of the picture, and above the axes
 
 
 def save(chart: Chart, *paths: Path) -> None:
     """In the format that each name ends with."""
     lying = chart.kind in ("bars", "stacked")
     names = categories(chart) if lying else []
-    inner = 0.5 + len(names) * (0.12 + 0.17 * (1 if chart.kind == "stacked" else len(chart.series))) if lying else 4.0
-    keys = -(-len(chart.series) // 3) * _LEGEND_ROW + 0.1 if len(chart.series) > 1 else 0.0
-    below, above, height = 0.65, 0.45, inner + 0.65 + 0.45 + keys
-    left = min(3.2, 0.3 + 0.078 * max(map(len, names), default=0)) if lying else 0.9
-    right = 0.75 if lying else 2.6 if any(p.marked and p.label for s in chart.series for p in s.points) else 0.3
-    figure = Figure(figsize=(9, height), facecolor="white")
+    keys = -(-len(chart.series) // 3) * 0.2 + 0.1 if len(chart.series) > 1 else 0.0  # the legend's height
+    below, inner = 0.65 + keys, 4.0
+    left, right = 0.9, 0.3
+    if lying:
+        bars = 1 if chart.kind == "stacked" else len(chart.series)
+        inner = 0.5 + len(names) * (0.12 + 0.17 * bars)
+        left, right = min(3.2, 0.3 + 0.078 * max(map(len, names), default=0)), 0.75
+    elif any(point.marked and point.label for series in chart.series for point in series.points):
+        right = 2.6  # for names
+    height = below + inner + _ABOVE
+    figure = Figure(figsize=(_WIDTH, height), facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.add_axes(
-        (left / 9, (below + keys) / height, (9 - left - right) / 9, inner / height), axisbelow=True
-    )
+    place = (left / _WIDTH, below / height, (_WIDTH - left - right) / _WIDTH, inner / height)
+    axes = figure.add_axes(place, axisbelow=True)
     _bare(axes, across=lying)
     _bars(axes, chart, names) if lying else _points(axes, chart)
-    axes.set_title(_plain(chart.title), loc="left", fontsize=11, fontweight="semibold", color=_INK, x=0)
+    axes.set_title(_plain(chart.title), loc="left", fontsize=11, fontweight="bold", color=_INK, x=0)
     if keys:
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower left", ncols=3, fontsize=8, frameon=False, bbox_to_anchor=(0.01, 0))
@@ -135,7 +139,7 @@ def _one(axes: Axes, xs: list[float], known: list[Point], place: int, name: str,
     kept = [point.marked or not scatter for point in known]
     fills = [colour if whole else "white" for whole in kept]
     ys = [point.y for point in known]
-    axes.scatter(xs, ys, 40, fills, marker, edgecolors=colour, label=_label(name, place), zorder=3)
+    axes.scatter(xs, ys, 40, fills, marker=marker, edgecolors=colour, label=_label(name, place), zorder=3)
 
 
 def _names(axes: Axes, chart: Chart) -> None:

@@ -1,8 +1,8 @@
-"""The report's directory: everything is written beside it, then the two trade places. A kill leaves the one or the other.
+"""The report's directory: everything is written beside it, then the two trade places. A kill leaves one of them.
 
-    report.html      the page, which can travel alone
-    report.md        the same for GitHub
-    tables/NAME.csv  charts/NAME.png  charts/NAME.pdf
+report.html      the page, which can travel alone
+report.md        the same for GitHub
+tables/NAME.csv  charts/NAME.png  charts/NAME.pdf
 """
 
 from collections import Counter
