@@ -77,7 +77,9 @@ def test_bounds():
 @pytest.mark.parametrize(
     ("best", "values", "marked"),
     [
-        ("high", [1.0, 2.0, None, 2.0], [1, 3]),
+        ("high", [1.0, 2.0, None, 2.0, 0.5, 0.1], [1, 3]),
+        ("high", [1.0, 2.0, None, 2.0], []),
+        ("high", [1.0, 2.0], [1]),
         ("low", [Interval(3.0, 1.0, 4.0), Interval(2.0, 1.9, 9.0)], [1]),
         (None, [1.0, 2.0], []),
         ("high", [1.0, 1.0], []),

@@ -9,6 +9,7 @@ from toolkit.report.page import Chart, Form, Point
 from toolkit.report.shown import Style, style
 
 _ROUND = (1, 2, 2.5, 5, 10)
+_MARGIN = 0.04  # of the range, around marks that would be cut in half
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Axis:
 
 
 def axis(values: Iterable[float], form: Form, start: float, end: float, *, zero: bool, about: int) -> Axis:
-    """Over all of them, to round numbers. `zero`: it begins there. `about`: how many ticks there is room for."""
+    """Over all of them. `zero`: from there, to round numbers; else with a margin. `about`: ticks there is room for."""
     known = [value for value in values if math.isfinite(value) and abs(value) < ENDLESS] or [0.0, 1.0]
     low, high = min(known), max(known)
     low, high = (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
@@ -38,7 +39,11 @@ def axis(values: Iterable[float], form: Form, start: float, end: float, *, zero:
     step = _step((high - low) / about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [round(i * step, 12) for i in range(first, last + 1)]
-    return Axis(ticks[0], ticks[-1], start, end, ticks, _tick_style(ticks, step, form))
+    how = _tick_style(ticks, step, form)
+    if zero:
+        return Axis(ticks[0], ticks[-1], start, end, ticks, how)
+    low, high = low - _MARGIN * (high - low), high + _MARGIN * (high - low)
+    return Axis(low, high, start, end, [tick for tick in ticks if low <= tick <= high], how)
 
 
 def numbers(chart: Chart, along: str) -> list[float]:

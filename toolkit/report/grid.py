@@ -55,11 +55,12 @@ def _cells(column: Column, values: list[Value], how: Style) -> list[Cell]:
 
 
 def _best(column: Column, values: list[Value]) -> float | None:
-    """The figure at the end of the column that is wanted; None where all are the same, which marks nobody."""
-    figures = {figure for value in values if (figure := plain(value)) is not None}
-    if column.best is None or len(figures) < 2:
+    """The figure at the end of the column that is wanted; None where half or more have it: that tells nobody apart."""
+    figures = [figure for value in values if (figure := plain(value)) is not None]
+    if column.best is None or not figures:
         return None
-    return max(figures) if column.best == "high" else min(figures)
+    best = max(figures) if column.best == "high" else min(figures)
+    return best if 2 * figures.count(best) < len(figures) or figures.count(best) == 1 < len(figures) else None
 
 
 def _cell(value: Value, how: Style, best: bool) -> Cell:

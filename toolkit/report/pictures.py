@@ -48,7 +48,7 @@ def save(chart: Chart, *paths: Path) -> None:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # shown as a box
         for path in paths:
             dated = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-            figure.savefig(path, dpi=144, metadata=dated)
+            figure.savefig(path, dpi=120, metadata=dated)
 
 
 def _bare(axes: Axes, *, across: bool) -> None:

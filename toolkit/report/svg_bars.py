@@ -18,7 +18,7 @@ def draw(chart: Chart, width: int, *, wide: bool) -> str:
     names = categories(chart)
     stacked = chart.kind == "stacked"
     bars = 1 if stacked else len(chart.series)
-    thick = {1: 18, 2: 14, 3: 13}.get(bars, 11)
+    thick = 18 if bars == 1 else 14
     above = 0 if wide else _NAME
     group = above + bars * thick + _GAP
     left = min(250.0, 14 + max(map(length, names), default=0)) if wide else 4.0
@@ -37,6 +37,11 @@ def draw(chart: Chart, width: int, *, wide: bool) -> str:
             pen.text((left, top + 12), name, "name", room=width - 10)
     tops = {name: top + above for name, top in tops.items()}
     _parts(pen, chart, across, tops, thick) if stacked else _bars(pen, chart, across, tops, thick)
+    if chart.reference is not None:
+        x = across.at(chart.reference)
+        pen.group("frame")
+        pen.line((x, _TOP - 6), (x, height - _BOTTOM), "reference")
+        pen.text((x, _TOP - 9), style([chart.reference], chart.y_form).number(chart.reference), "tick", "middle")
     return pen.svg()
 
 
@@ -47,10 +52,6 @@ def _frame(pen: Pen, chart: Chart, across: Axis, height: float, width: float) ->
         pen.line((across.at(tick), _TOP - 4), (across.at(tick), bottom), "zero" if tick == 0 else "grid")
         pen.text((across.at(tick), bottom + 16), across.style.number(tick), "tick", "middle")
     pen.text((across.start, height - 8), across.style.heading(chart.y_label), "label", room=width - across.start)
-    if chart.reference is not None:
-        x = across.at(chart.reference)
-        pen.line((x, _TOP - 6), (x, bottom), "reference")
-        pen.text((x, _TOP - 9), style([chart.reference], chart.y_form).number(chart.reference), "tick", "middle")
 
 
 def _bars(pen: Pen, chart: Chart, across: Axis, tops: dict[str, float], thick: float) -> None:

@@ -61,8 +61,9 @@ def _across(chart: Chart, start: float, end: float, about: int) -> Axis:
 def _frame(pen: Pen, chart: Chart, across: Axis, up: Axis, width: float) -> None:
     pen.group("frame")
     for tick in up.ticks:
-        pen.line((across.start, up.at(tick)), (across.end, up.at(tick)), "zero" if tick == up.low else "grid")
+        pen.line((across.start, up.at(tick)), (across.end, up.at(tick)), "grid")
         pen.text((across.start - 7, up.at(tick) + 4), up.style.number(tick), "tick", "end")
+    pen.line((across.start, up.start), (across.end, up.start), "zero")
     names = categories(chart) if is_category(chart) else [across.style.number(tick) for tick in across.ticks]
     room = (across.end - across.start) / max(1, len(names))
     for tick, name in zip(across.ticks, names, strict=True):
