@@ -15,7 +15,7 @@ def found() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
-def dump(page: Path, width: int = 1280, more: tuple[str, ...] = ()) -> tuple[str, list[str]]:
+def dump(page: Path) -> tuple[str, list[str]]:
     """-> the document after its script ran, and what was said on the console."""
     with tempfile.TemporaryDirectory() as profile:
         command = [
@@ -27,8 +27,7 @@ def dump(page: Path, width: int = 1280, more: tuple[str, ...] = ()) -> tuple[str
             "--virtual-time-budget=4000",
             "--enable-logging=stderr",
             f"--user-data-dir={profile}",
-            f"--window-size={width},900",
-            *more,
+            "--window-size=1400,900",
             "--dump-dom",
             page.as_uri(),
         ]

@@ -10,7 +10,7 @@ from toolkit.report.palette import Look
 from toolkit.report.pen import Pen, Spot, fitted, length
 from toolkit.report.shown import Style, style
 
-_TOP, _BOTTOM, _LEFT = 14, 50, 58  # pixels
+_TOP, _BOTTOM, _LEFT = 14, 50, 66  # pixels
 _LETTERS = 200  # pixels for names beside a scatter
 _APART = 16  # between two names
 
@@ -28,6 +28,8 @@ def draw(chart: Chart, width: int, *, wide: bool) -> str:
     if scatter:
         _scatter(pen, chart, across, up)
         _beside(pen, named, across, up) if wide else _numbered(pen, named, across, up)
+        if wide:
+            _below(pen, chart, across, up)
     else:
         _lines(pen, chart, across, up)
     return pen.svg()
@@ -73,7 +75,7 @@ def _frame(pen: Pen, chart: Chart, across: Axis, up: Axis, width: float) -> None
     middle = (across.start + across.end) / 2
     pen.text((middle, up.start + 40), across.style.heading(chart.x_label), "label", "middle", room=width - 10)
     tall = up.start - up.end
-    pen.upright((14, up.end + tall / 2), fitted(up.style.heading(chart.y_label), tall + 20), "label")
+    pen.upright((11, up.end + tall / 2), fitted(up.style.heading(chart.y_label), tall + 20), "label")
     if chart.reference is not None:
         if chart.kind == "scatter":
             pen.line((across.at(chart.reference), up.start), (across.at(chart.reference), up.end), "reference")
@@ -132,6 +134,29 @@ def _beside(pen: Pen, named: list[Point], across: Axis, up: Axis) -> None:
         at = (across.end + 16, up.start - height * tall)
         pen.line(_spot(point, across, up), (at[0] - 3, at[1]), "leader")
         pen.text((at[0], at[1] + 4), point.label, "name", room=_LETTERS - 20)
+
+
+def _below(pen: Pen, chart: Chart, across: Axis, up: Axis) -> None:
+    """Names of the other points, where there is room: above, below, a line farther away."""
+    points = [point for series in chart.series for point in series.points]
+    taken = [(x - 8, x + 8, y - 6, y + 6) for x, y in (_spot(point, across, up) for point in points)]
+    for point in points:
+        if point.marked or not point.label:
+            continue
+        x, y = _spot(point, across, up)
+        half = length(point.label) / 2
+        middle = min(max(x, across.start + half), across.end - half)
+        for away in (-12, 20, -27, 35, -42, 50):
+            box = (middle - half, middle + half, y + away - 11, y + away + 3)
+            if up.end < box[2] and box[3] < up.start and not any(_meet(box, other) for other in taken):
+                taken.append(box)
+                pen.text((middle, y + away), point.label, "haloed", "middle")
+                break
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Two boxes (left, right, top, bottom)."""
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def _numbered(pen: Pen, named: list[Point], across: Axis, up: Axis) -> None:
