@@ -29,12 +29,6 @@ def draw(chart: Chart, width: int, *, wide: bool) -> str:
     pen = Pen(width, height, f"chart {'wide' if wide else 'narrow'}", describe(chart))
     _frame(pen, chart, across, height, width)
     tops = {name: _TOP + i * group + _GAP / 2 for i, name in enumerate(names)}
-    pen.group("names")
-    for name, top in tops.items():
-        if wide:
-            pen.text((left - 8, top + bars * thick / 2 + 4), name, "name", "end", room=left - 10)
-        else:
-            pen.text((left, top + 12), name, "name", room=width - 10)
     tops = {name: top + above for name, top in tops.items()}
     _parts(pen, chart, across, tops, thick) if stacked else _bars(pen, chart, across, tops, thick)
     if chart.reference is not None:
@@ -42,6 +36,12 @@ def draw(chart: Chart, width: int, *, wide: bool) -> str:
         pen.group("frame")
         pen.line((x, _TOP - 6), (x, height - _BOTTOM), "reference")
         pen.text((x, _TOP - 9), style([chart.reference], chart.y_form).number(chart.reference), "tick", "middle")
+    pen.group("names")
+    for name, top in tops.items():
+        if wide:
+            pen.text((left - 8, top + bars * thick / 2 + 4), name, "name", "end", room=left - 10)
+        else:
+            pen.text((left, top - 6), name, "name haloed", room=width - 10)
     return pen.svg()
 
 
