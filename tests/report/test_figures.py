@@ -186,4 +186,4 @@ def test_provenance(run):
     assert session["rows"] == sum(map(len, run[0].values())) and session["torch"] == "2.13.0+cpu"
     assert table(run, "runs")["command"].startswith("python -m eval ")
     assert table(run, "models")["fingerprint"] == "f" * 64
-    assert table(run, "methods", method="ngram")["proposer"] == "ngram, max 3, min 1"
+    assert table(run, "methods", method="ngram")["proposer"] == "ngram, min 1, max 3"
