@@ -55,7 +55,7 @@ def _routers(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
 def _gates(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
     shares: Shares = {}
     for point in group.points:
-        counts = sum((_spoken(row) for row in _rows(group, point.method)), Counter())
+        counts = sum((_spoken(row) for row in _rows(group, point.method) if row.sources or row.counters), Counter())
         if counts:
             shares[point.method] = counts
     return _shares(group, groups, "tokens of gated methods by model", "method", shares) if shares else []
