@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from tests.report.synthetic import METHODS, Size, write
+from tests.report.synthetic import METHODS, Made, Size, write
 from toolkit.report.content import page
 from toolkit.report.page import Chart, Table
 
@@ -130,7 +130,7 @@ def test_whose_tokens(run):
     for one in rows["speed", "routed"]:
         for draft, rounds in one.routed.items():
             routed[draft] += rounds
-    row = table(run, "rounds-of-routed-by-draft", domain="gsm8k")
+    row = table(run, "rounds-of-routers-by-draft", **{"method-and-domain": "routed: gsm8k"})
     assert row["code_share"] == pytest.approx(routed["code"] / sum(routed.values()))
 
 
@@ -186,4 +186,35 @@ def test_provenance(run):
     assert session["rows"] == sum(map(len, run[0].values())) and session["torch"] == "2.13.0+cpu"
     assert table(run, "runs")["command"].startswith("python -m eval ")
     assert table(run, "models")["fingerprint"] == "f" * 64
-    assert table(run, "methods", method="ngram")["proposer"] == "ngram, max 3, min 1"
+    assert table(run, "methods", method="ngram")["proposer"] == "ngram, min 1, max 3"
+
+
+def test_targets_beside_each_other(tmp_path):
+    """The same problems, plain decoding: tokens of an answer as a ratio, accuracies as a difference."""
+    answers = []
+    for seed, adapters in enumerate(([], ["checkpoints/cod"])):
+        size = Size(quality=40, speed=0, tokens=48 - 16 * seed)
+        rows = write(tmp_path / str(seed), METHODS[:1], adapters=adapters, seed=seed, size=size)
+        answers.append({row.prompt_id: row for row in rows})
+    found = [part for one in page([tmp_path / "0", tmp_path / "1"]).sections for part in one.parts]
+    beside = ({}, {part.name: part for part in found if isinstance(part, Table)}, {})
+    row = table(beside, "answer_tokens_paired")
+    tokens = [sum(one.n_tokens for one in side.values()) for side in answers]
+    right = [sum(one.correct for one in side.values()) / 40 for side in answers]
+    assert row["target"].endswith("cod") and row["prompts"] == 40
+    assert row["tokens_ratio"].value == pytest.approx(tokens[1] / tokens[0]) and row["tokens_verdict"] == "shorter"
+    assert row["accuracy_difference"].value == pytest.approx(right[1] - right[0])
+    lower = row["accuracy_difference"].high < 0
+    assert row["accuracy_verdict"] == ("lower" if lower else "no difference shown")
+
+
+def test_cells_of_a_grid_with_a_window_and_another_option(tmp_path):
+    """A family for each value of the other option."""
+    methods = [METHODS[0]]
+    for passes in (0.5, 0.9):
+        proposer = {"type": "draft_model", "model": f"draft-{passes}"}
+        methods += [Made(f"d{passes}_k={k}", window=k, passes=passes, proposer=proposer) for k in (4, 2)]
+    write(tmp_path / "grid", methods)
+    [windows] = [part for one in page([tmp_path / "grid"]).sections if one.id == "windows" for part in one.parts[1:]]
+    names = ["d0.5_k=2 … d0.5_k=4", "d0.9_k=2 … d0.9_k=4"]
+    assert [(row[0], row[1]) for row in windows.rows] == [(name, k) for name in names for k in (2, 4)]

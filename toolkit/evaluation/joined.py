@@ -5,6 +5,7 @@ the key that does. A quality run and a speed run of one recipe fit together. A m
 the baseline that was timed beside it.
 """
 
+import gc
 import itertools
 import json
 from collections.abc import Sequence
@@ -109,12 +110,17 @@ def together(runs: Sequence[Run]) -> Joined:
 def rows(path: Path, *, torn: bool = False) -> list[Record]:
     """Of a records.jsonl. torn: its last line may be half of one, which is left out."""
     lines = path.read_bytes().split(b"\n")
+    collected = gc.isenabled()
+    gc.disable()  # rows hold no cycles, and to look for some again and again takes longer than to read them
     try:
         return [parse(line) for line in (lines[:-1] if torn else lines) if line]
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: a line is no row ({error}); run its recipe again, which mends it.") from None
+    finally:
+        if collected:
+            gc.enable()
 
 
 def apart(one: Run, other: Run) -> str | None:

@@ -36,11 +36,11 @@ class Pair:
 
 def resampled(table: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """[n, c] -> [resamples, c]: sums over n of its rows, drawn with replacement."""
-    return _drawn(len(table), resamples, seed) @ table
+    return drawn(len(table), resamples, seed) @ table
 
 
-@functools.lru_cache(maxsize=2)  # one for each set of prompts: all methods are resampled alike
-def _drawn(n: int, resamples: int, seed: int) -> np.ndarray:
+@functools.lru_cache(maxsize=4)  # some sets of prompts: all methods are resampled alike
+def drawn(n: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """[resamples, n]: how often each of n was drawn. To sum by these is several times faster than to gather rows."""
     picks = np.random.default_rng(seed).integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
     return np.bincount(picks.ravel(), minlength=n * resamples).reshape(resamples, n).astype(np.float64)

@@ -1,6 +1,7 @@
 """What is claimed of losslessness, by whom, what the claim rests on, and what this run has checked of it."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,12 @@ from toolkit.report.page import Column, Section, Table, Text, Value
 from toolkit.report.runs import Group
 
 SUITE = "tests/decode"  # from the root of the repository
+_SUITES = [
+    Column("commit", "decoded by commit"),
+    Column("changed", "changed"),
+    Column("sessions", "sessions", "count"),
+    Column("suite_tree", f"git tree of {SUITE}", help="of that commit; empty where it is not in this repository"),
+]
 _COLUMNS = [
     Column("target", "target"),
     Column("task", "task"),
@@ -51,7 +58,7 @@ def section(groups: Sequence[Group]) -> Section | str:
         f"the exactness suite ({SUITE}) tests: a joint chi-square against the enumerated law, and token for token "
         "equality at temperature 0, over every composition of lossless pieces."
     )
-    return Section("certificate", "Losslessness certificate", intro, [*_suite(groups), table])
+    return Section("certificate", "Losslessness certificate", intro, [_here(), _suites(groups), table])
 
 
 def _row(group: Group, method: str, found: dict[str, Any] | None) -> list[Value]:
@@ -82,27 +89,31 @@ def _state(lossless: bool, found: dict[str, Any] | None) -> str:
     return f"claimed, and {found['n']} texts agree{ties}"
 
 
-def _suite(groups: Sequence[Group]) -> list[Text]:
+def _suites(groups: Sequence[Group]) -> Table:
     """Which suite stands behind the claims: that of the commits that decoded, as far as they are known here."""
     systems = [one["system"] for group in groups for run in group.runs for one in run.results["sessions"]]
-    commits = dict.fromkeys((one["git_sha"], bool(one["git_dirty"])) for one in systems)
-    here = version.code()
-    texts = []
-    for commit, dirty in commits:
-        if commit is None:
-            texts.append("Some sessions say no commit: which suite stands behind them is not known.")
-            continue
-        tree = (
-            version.output("git", "rev-parse", "--verify", "--quiet", f"{commit}:{SUITE}") if here["commit"] else None
-        )
-        of = f"suite {SUITE} of git tree {tree[:12]}" if tree else f"suite {SUITE} of that commit, which is not here"
-        changed = " with changes that were not committed, which may be to either" if dirty else ""
-        texts.append(f"Decoded by commit {commit[:12]}{changed}: {of}.")
-    digest = _digest()
-    at = f", commit {here['commit'][:12]}{' with changes' if here['dirty'] else ''}" if here["commit"] else ""
-    own = f"suite SHA-256 {digest[:12]}" if digest else "its suite is not part of this installation"
-    texts.append(f"This report: draftsmith {here['version']}{at}; {own}.")
-    return [Text(text) for text in texts]
+    commits = Counter((one["git_sha"], bool(one["git_dirty"])) for one in systems)
+    rows: list[list[Value]] = [
+        [commit and commit[:12], dirty, sessions, _tree(commit)] for (commit, dirty), sessions in commits.items()
+    ]
+    notes = ["changed: files differed from the commit, so that code and suite may have been others"]
+    return Table("suites", "The suite of the code that decoded", _SUITES, rows, notes)
+
+
+def _tree(commit: str | None) -> str | None:
+    """The digest of the suite at a commit; None where it is not known here."""
+    if commit is None or not (version.ROOT / ".git").exists():
+        return None
+    tree = version.output("git", "rev-parse", "--verify", "--quiet", f"{commit}:{SUITE}")
+    return tree and tree[:12]
+
+
+def _here() -> Text:
+    """Of the code that writes this report."""
+    code, digest = version.code(), _digest()
+    at = f", commit {code['commit'][:12]}{' with changes' if code['dirty'] else ''}" if code["commit"] else ""
+    own = f"whose suite has SHA-256 {digest[:12]}" if digest else "without its suite"
+    return Text(f"This report is written by draftsmith {code['version']}{at}, {own}.")
 
 
 def _digest() -> str | None:

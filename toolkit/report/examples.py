@@ -17,6 +17,7 @@ from toolkit.report.spans import pieces, spans
 PROMPTS, METHODS = 2, 4  # of a group; of several groups one prompt each
 MOST = 24  # examples
 LONGEST = 256  # tokens of an answer
+_OLDER = "rows that do not say what was rejected, as an older version wrote them"
 
 
 def section(groups: Sequence[Group]) -> Section | str:
@@ -29,7 +30,7 @@ def section(groups: Sequence[Group]) -> Section | str:
         chosen = _chosen(group, 1 if len(drafting) > 1 else PROMPTS)[:room]
         room -= len(chosen)
         if not chosen:
-            parts.append(Text(f"{group.name}: its rows do not say what was rejected: an older version wrote them."))
+            parts.append(Text(f"{group.name}: {_OLDER}."))
             continue
         try:
             tokenizer = _tokenizer(group)
@@ -41,7 +42,8 @@ def section(groups: Sequence[Group]) -> Section | str:
         if room == 0:
             break
     if not any(isinstance(part, Example) for part in parts):
-        return "; ".join(part.text for part in parts if isinstance(part, Text))
+        reasons = dict.fromkeys(part.text.removesuffix(".") for part in parts if isinstance(part, Text))
+        return _OLDER if all(_OLDER in reason for reason in reasons) else "; ".join(reasons)
     intro = (
         "Accepted: drafted tokens that stood. Target: those it wrote itself, in place of a rejected one or behind a "
         "window. Rejected: what was drafted behind the accepted tokens, and is not in the text."

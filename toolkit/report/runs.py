@@ -151,7 +151,7 @@ def _names(sets: Sequence[Sequence[Run]]) -> list[tuple[str, str]]:
         said = [", ".join(f"{key.rpartition('.')[2]} {_short(one.get(key))}" for key in differing) for one in settings]
         for directory in (lambda path: path.name, str):  # the same in all that is said of them: so they are named
             if len(set(said)) < len(said):
-                paths = [directory(sets[i][0].path) for i in members]
+                paths = [" and ".join(directory(run.path) for run in sets[i]) for i in members]
                 said = [", ".join(filter(None, [text, path])) for text, path in zip(said, paths, strict=True)]
         for i, text in zip(members, said, strict=True):
             named[i] = (target, f"{task} ({text})")

@@ -36,15 +36,13 @@ def section(groups: Sequence[Group]) -> Section | str:
 
 
 def _routers(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
-    """Shares of rounds by domain, and what the run found the choices to be worth."""
-    found: list[Chart | Table] = []
-    for point in group.points:
-        shares: Shares = defaultdict(Counter)
-        for row in _rows(group, point.method):
-            shares[group.domain(row.prompt_id)].update(row.routed)
-        shares = {domain: counts for domain, counts in shares.items() if counts.total()}
-        if shares:
-            found += _shares(group, groups, f"rounds of {point.method} by draft", "domain", shares)
+    """Shares of rounds by domain, and what the run found the choices to be worth. Who has no choice is left out."""
+    shares: Shares = defaultdict(Counter)
+    for name, pieces in group.joined.methods.items():
+        if pieces["proposer"]["type"] == "routed" and pieces["proposer"]["router"]["type"] != "fixed":
+            for row in _rows(group, name):
+                shares[f"{name}: {group.domain(row.prompt_id)}"].update(row.routed)
+    found = _shares(group, groups, "rounds of routers by draft", "method and domain", shares) if shares else []
     worth = {name: one for run in group.runs for name, one in run.results.get("routing", {}).items()}
     rows = [[name, *_worth(one)] for name, one in worth.items()]
     if rows:
@@ -57,7 +55,7 @@ def _routers(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
 def _gates(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
     shares: Shares = {}
     for point in group.points:
-        counts = sum((_spoken(row) for row in _rows(group, point.method)), Counter())
+        counts = sum((_spoken(row) for row in _rows(group, point.method) if row.sources or row.counters), Counter())
         if counts:
             shares[point.method] = counts
     return _shares(group, groups, "tokens of gated methods by model", "method", shares) if shares else []
@@ -85,7 +83,7 @@ def _shares(group: Group, groups: Sequence[Group], what: str, of: str, shares: S
     """A bar and a row each."""
     names = sorted({name for counts in shares.values() for name in counts})
     columns = [
-        Column(of, of),
+        Column(parts.slug(of), of),
         *(Column(f"{parts.slug(name)}_share", name, "percent") for name in names),
         Column("total", "all", "count"),
     ]

@@ -42,12 +42,8 @@ def _families(group: Group) -> dict[str, list[tuple[int, Method]]]:
         window, rest = _without_window(group.joined.methods[point.method])
         if window is not None and point.speed and point.speed.drafts:
             alike[rest].setdefault(window, point)
-    families = {}
-    for found in alike.values():
-        if len(found) > 1:
-            ordered = sorted(found.items())
-            families[_name([point for _, point in ordered])] = ordered
-    return families
+    ordered = [sorted(found.items()) for found in alike.values() if len(found) > 1]
+    return {_name([point for _, point in members]): members for members in ordered}
 
 
 def _without_window(pieces: dict[str, Any]) -> tuple[int | None, str]:
@@ -59,9 +55,17 @@ def _without_window(pieces: dict[str, Any]) -> tuple[int | None, str]:
 
 
 def _name(points: Sequence[Method]) -> str:
-    """A grid's, where all are of one; else the first and the last."""
-    families = {point.family for point in points}
-    return families.pop() if len(families) == 1 else f"{points[0].method} … {points[-1].method}"
+    """The grid's, with its other values, where all are of one; else the first and the last."""
+    first = points[0]
+    if any((point.family, *_others(point)) != (first.family, *_others(first)) for point in points):
+        return f"{first.method} … {points[-1].method}"
+    return " ".join([first.family, *_others(first)])
+
+
+def _others(point: Method) -> list[str]:
+    """Of a cell, the values that are no window's."""
+    windows = [f"length.{key}" for key in _LIMITS]
+    return [f"{key.rpartition('.')[2]}={value}" for key, value in point.values.items() if key not in windows]
 
 
 def _of(group: Group, families: dict[str, list[tuple[int, Method]]], groups: Sequence[Group]) -> list[Chart | Table]:
