@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from toolkit.errors import UserError
-from toolkit.files import write_json
+from toolkit.files import swap, write_json
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -137,6 +137,9 @@ def publish(partial: Path, final: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         if not final.exists():
             partial.rename(final)
+            return
+        if swap(partial, final):
+            shutil.rmtree(partial, ignore_errors=True)
             return
         final.rename(aside)
         try:

@@ -21,6 +21,7 @@ PROGRAMS = {  # each parses its own arguments, so that `python -m eval` and `dra
     "validate": "are the rows of an eval what other programs take them for",
     "bench": "speed beside transformers",
     "generate": "one prompt through one method, streamed",
+    "report": "finished runs as one page to publish, with tables and pictures",
     **commands.DOES,
     **trace_commands.DOES,
 }
@@ -47,6 +48,10 @@ def _run(argv: list[str]) -> int:
         return validate.main(argv[1:])
     if argv[:1] == ["generate"]:
         return _generate(argv[1:])
+    if argv[:1] == ["report"]:
+        from toolkit.report import command
+
+        return command.main(argv[1:], PROGRAMS["report"])
     if argv and argv[0] in trace_commands.DOES:
         return trace_commands.run(argv[0], argv[1:], _smoke)
     if argv and argv[0] in commands.DOES:

@@ -1,5 +1,6 @@
 """Writing so that a reader never sees half a file: beside it first, then renamed over it. And one writer at a time."""
 
+import ctypes
 import fcntl
 import json
 import math
@@ -26,6 +27,16 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: object) -> None:
     write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def swap(one: Path, other: Path) -> bool:
+    """Two paths trade places in one step, so that neither is ever missing. False where the system has no such step."""
+    try:
+        exchange = ctypes.CDLL(None).renameat2  # Linux
+    except AttributeError:
+        return False
+    here, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return exchange(here, os.fsencode(one), here, os.fsencode(other), flag) == 0
 
 
 def finite(value: object) -> object:

@@ -53,6 +53,11 @@ class Reference:
 
     tokens: list[int] = field(default_factory=list)
     windows: list[tuple[int, int]] = field(default_factory=list)
+    rejected: list[list[int]] = field(default_factory=list)
+
+    @property
+    def whole(self) -> tuple[object, ...]:
+        return self.tokens, self.windows, self.rejected
 
 
 @functools.cache
@@ -95,6 +100,7 @@ def speculative(
         policy.observe([(_logits(target, prefix), _logits(draft, prefix)) for prefix in verified])
         done.tokens += drafted[:accepted]
         done.windows.append((len(drafted), accepted))
+        done.rejected.append(drafted[accepted:])
         if EOS not in done.tokens:
             done.tokens.append(int(_logits(target, (*text, *drafted[:accepted])).argmax()))
     return done

@@ -68,7 +68,7 @@ def test_lenience_by_state_by_brute_force(family: Family, kind: str, length: Len
     for prompt, generation in zip(PROMPTS, _decode(case, case.accept()), strict=True):
         policy = greedy.ByState(KAPPAS[length])
         wanted = greedy.speculative(target, draft, prompt, LIMIT, case.window, policy.passes, policy)
-        assert (generation.tokens, generation.windows) == (wanted.tokens, wanted.windows)
+        assert (generation.tokens, generation.windows, generation.rejected) == wanted.whole
         lossy += generation.tokens != greedy.autoregressive(target, prompt, LIMIT)
     assert (lossy > 0) == (length == "jointadaspec-lossy")
 
@@ -118,13 +118,13 @@ LOSSY = {
 @pytest.mark.parametrize("family", TARGETS)
 @pytest.mark.parametrize("name", LOSSY)
 def test_lossy_by_brute_force(name: str, family: Family, kind: str) -> None:
-    """The same tokens, in the same windows."""
+    """The same tokens, in the same windows, and the same candidates rejected."""
     accept, passes = LOSSY[name]
     case = Case(family, "draft_model", kind, "fixed", 4)
     for prompt, generation in zip(PROMPTS, _decode(case, accept), strict=True):
         target, draft = model(case.target).plain, model(case.draft).plain
         wanted = greedy.speculative(target, draft, prompt, LIMIT, 4, passes)
-        assert (generation.tokens, generation.windows) == (wanted.tokens, wanted.windows)
+        assert (generation.tokens, generation.windows, generation.rejected) == wanted.whole
 
 
 @pytest.mark.parametrize("family", TARGETS)

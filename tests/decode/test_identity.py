@@ -35,7 +35,8 @@ CASES = [
 
 
 def _essence(generation: Generation) -> tuple[object, ...]:
-    return generation.id, generation.sample, generation.tokens, generation.windows, generation.finish
+    said = (generation.tokens, generation.windows, generation.rejected)
+    return generation.id, generation.sample, *said, generation.finish
 
 
 def strangers(decoder: SpecDecoder, sampling: Sampling) -> int:

@@ -69,6 +69,17 @@ def test_texts_are_those_of_requests_alone(target: Recipe, proposer: Proposer) -
         assert generation.prompt_tokens == len(request.prompt)
 
 
+def test_windows_are_those_of_requests_alone() -> None:
+    """What was rejected stays with the request, not with the row."""
+    runner = model(target_recipe("llama")).runner
+    line, done = decode(NGram(1, 3), runner)
+    alone = SpecDecoder(runner, NGram(1, 3), Fixed(4), Rejection())
+    for request, generation in zip(line.asked, done, strict=True):
+        [wanted] = alone.generate([request], SAMPLING)
+        assert (generation.windows, generation.rejected) == (wanted.windows, wanted.rejected)
+    assert sum(map(len, (rejected for one in done for rejected in one.rejected))) >= 20
+
+
 def test_the_sliding_window_matters() -> None:
     """Else texts would be the same with full attention, and the tests above and of the gate would know less."""
     whole = replace(SLIDING, sliding=64)

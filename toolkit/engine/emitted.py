@@ -16,6 +16,7 @@ class Emitted:
     tokens: list[int]  # the accepted prefix, and the next token if there is one
     proposed: int
     accepted: int
+    rejected: list[int]  # what was proposed behind the accepted prefix
     asked: bool  # has the target said a token?
     counted: dict[str, int]  # the verdict's notes
     sources: str  # as in `Generation.sources`
@@ -33,7 +34,8 @@ def read(draft: Draft, verdict: Verdict) -> list[Emitted]:
         tokens = rest[len(notes) : behind][:accepted] + [following] * asked
         counted = dict(zip(notes, rest, strict=False))
         sources = "" if draft.gate is None else "".join("12"[one] for one in rest[behind:][:accepted]) + "t" * asked
-        rows.append(Emitted(tokens, proposed, accepted, asked, counted, sources))
+        rejected = rest[len(notes) : behind][accepted:proposed]
+        rows.append(Emitted(tokens, proposed, accepted, rejected, asked, counted, sources))
     return rows
 
 

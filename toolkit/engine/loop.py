@@ -265,6 +265,7 @@ class SpecDecoder:
         # Candidates behind the end of the text count neither as proposed nor as accepted.
         proposed = given.proposed if kept == len(given.tokens) else min(given.proposed, kept)
         generation.windows.append((proposed, min(given.accepted, kept)))
+        generation.rejected.append(given.rejected if kept == len(given.tokens) else [])
         generation.rounds += given.asked
         if finish:
             generation.finish = finish

@@ -98,6 +98,7 @@ class Generation:
     text: str = ""  # "" when the decoder has no tokenizer
     finish: FinishReason = "length"
     windows: list[tuple[int, int]] = field(default_factory=list)
+    rejected: list[list[int]] = field(default_factory=list)  # a list a window: what it proposed and was not accepted
     rounds: int = 0
     times: Times = field(default_factory=Times)
     first_token_seconds: float = 0.0

@@ -5,6 +5,7 @@ the key that does. A quality run and a speed run of one recipe fit together. A m
 the baseline that was timed beside it.
 """
 
+import gc
 import itertools
 import json
 from collections.abc import Sequence
@@ -70,14 +71,19 @@ def read(path: Path) -> Run:
         ) from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not the output of this program ({error!r}); run its recipe again.") from None
-    return Run(path, identity, results, [row for row in _rows(path / "records.jsonl") if row.method in names])
+    return Run(path, identity, results, [row for row in rows(path / "records.jsonl") if row.method in names])
 
 
 def join(paths: Sequence[Path]) -> Joined:
     """UserError where they cannot stand beside each other."""
-    runs = [read(path) for path in paths]
+    return together([read(path) for path in paths])
+
+
+def together(runs: Sequence[Run]) -> Joined:
+    """As `join`, of directories that were read."""
     for one, other in itertools.combinations(runs, 2):
-        _refuse_others(one, other)
+        if why := apart(one, other):
+            raise UserError(why)
     methods: dict[str, dict[str, Any]] = {}
     answers: dict[str, dict[Question, Record]] = {}
     speed: dict[str, tuple[list[Record], list[Record]]] = {}
@@ -88,31 +94,41 @@ def join(paths: Sequence[Path]) -> Joined:
         for row in run.rows:
             if row.set == "quality" and row.ok:
                 answers.setdefault(row.method, {}).setdefault((row.prompt_id, row.seed), row)
-        rows = {name: [r for r in run.rows if r.set == "speed" and r.method == name] for name in run.results["methods"]}
-        for name in (name for name, mine in rows.items() if mine):
+        there = {
+            name: [r for r in run.rows if r.set == "speed" and r.method == name] for name in run.results["methods"]
+        }
+        for name in (name for name, mine in there.items() if mine):
             if name in speed and name != BASELINE:
                 notes.append(f"{name}: timed in several directories; {run.path} does not count")
-            speed.setdefault(name, (rows[name], rows[BASELINE]))
+            speed.setdefault(name, (there[name], there[BASELINE]))
     reasons = {name: why for run in runs for name, why in run.results.get("untimed", {}).items()}
     untimed = {name: reasons.get(name, "not in a speed set here") for name in methods if name not in speed}
-    return Joined(_setting(runs[0], timed=False), methods, answers, speed, untimed, notes)
+    return Joined(setting(runs[0], timed=False), methods, answers, speed, untimed, notes)
 
 
-def _rows(path: Path) -> list[Record]:
+def rows(path: Path, *, torn: bool = False) -> list[Record]:
+    """Of a records.jsonl. torn: its last line may be half of one, which is left out."""
+    lines = path.read_bytes().split(b"\n")
+    collected = gc.isenabled()
+    gc.disable()  # rows hold no cycles, and to look for some again and again takes longer than to read them
     try:
-        return [parse(line) for line in path.read_bytes().split(b"\n") if line]
+        return [parse(line) for line in (lines[:-1] if torn else lines) if line]
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: a line is no row ({error}); run its recipe again, which mends it.") from None
+    finally:
+        if collected:
+            gc.enable()
 
 
-def _refuse_others(one: Run, other: Run) -> None:
+def apart(one: Run, other: Run) -> str | None:
+    """Why they cannot stand beside each other; None: they can."""
     both = one.timed and other.timed
-    found = difference(_setting(one, timed=both), _setting(other, timed=both))
+    found = difference(setting(one, timed=both), setting(other, timed=both))
     if found:
         key, here, there = found
-        raise UserError(
+        return (
             f"{other.path}: {key} is {there} there, {here} in {one.path}. Expected the same target, task, sampling and "
             "template; compare them apart."
         )
@@ -122,17 +138,18 @@ def _refuse_others(one: Run, other: Run) -> None:
         if keys.get(row.item, row.resume_key) != row.resume_key or (
             row.ok and lengths.get(row.prompt_id, row.prompt_tokens) != row.prompt_tokens
         ):
-            raise UserError(
+            return (
                 f"{other.path}: prompt '{row.prompt_id}' is of other data there than in {one.path}, or decoded with "
                 "other limits; compare them apart."
             )
+    return None
 
 
-def _setting(run: Run, *, timed: bool) -> dict[str, Any]:
+def setting(run: Run, *, timed: bool) -> dict[str, Any]:
     """What has to be the same. `timed`: how texts were timed as well."""
-    setting = run.identity | {"thinking": run.results["recipe"]["thinking"]}
+    same = run.identity | {"thinking": run.results["recipe"]["thinking"]}
     how = {**run.identity["speed"], "max_new_tokens": run.results["recipe"]["speed"]["max_new_tokens"]}
-    return setting | {"speed": how} if timed else {key: value for key, value in setting.items() if key != "speed"}
+    return same | {"speed": how} if timed else {key: value for key, value in same.items() if key != "speed"}
 
 
 def _machines(runs: Sequence[Run]) -> list[str]:

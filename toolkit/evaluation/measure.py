@@ -172,6 +172,7 @@ def _count(row: Record, generation: Generation) -> None:
     row.text, row.tokens, row.n_tokens = generation.text, generation.tokens, turns.generated(generation)
     row.prompt_tokens, row.finish = generation.prompt_tokens, generation.finish
     row.divergence = generation.divergence
+    row.windows = turns.windows(generation)
     row.rounds, row.counters, row.sources = generation.rounds, generation.counters, generation.sources
     row.drafts = sum(proposed > 0 for proposed, _ in windows)
     row.proposed = sum(proposed for proposed, _ in windows)

@@ -16,7 +16,7 @@ from toolkit.evaluation.paired import Paired, Question, paired
 from toolkit.evaluation.pareto import at_speed, dominates, hypervolume
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE, Quality, Speed, inherit, pairs, quality_summary, speed_summary
-from toolkit.evaluation.stats import FEWEST_BLOCKS, RESAMPLES, Interval
+from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval, drawn
 from toolkit.evaluation.timed import accepts_everything
 
 LOSSLESS = "lossless"  # all that is, of whatever grid, as one family: its front is its fastest
@@ -169,9 +169,8 @@ def at_the_speed_of(joined: Joined, placed: Sequence[Point], names: Iterable[str
     return found
 
 
-def _resampled(joined: Joined, placed: Sequence[Point], seed: int = 0) -> np.ndarray | None:
+def _resampled(joined: Joined, placed: Sequence[Point]) -> np.ndarray | None:
     """[R, n, 2] speedups and accuracies, prompts drawn anew; None where there are too few to say anything."""
-    rng = np.random.default_rng(seed)
     blocks = [_blocks(*joined.timed[point.method]) for point in placed]
     answers = [_shares(joined.answers_of(point.method)) for point in placed]
     timed = sorted({key for one in blocks for key in one})
@@ -181,23 +180,21 @@ def _resampled(joined: Joined, placed: Sequence[Point], seed: int = 0) -> np.nda
     # a block that a method lacks is drawn for the others; alone it would be 0 / 0, and in no front
     pace = np.array([[one.get(key, (0, 0, 0, 0)) for key in timed] for one in blocks], dtype=float)  # [n, blocks, 4]
     right = np.array([[one.get(key, (0, 0)) for key in asked] for one in answers], dtype=float)  # [n, prompts, 2]
-    tokens, seconds, base_tokens, base_seconds = np.moveaxis(_drawn(rng, len(timed)) @ pace, -1, 0)  # [n, R] each
-    hits, answered = np.moveaxis(_drawn(rng, len(asked)) @ right, -1, 0)
+    tokens, seconds, base_tokens, base_seconds = np.moveaxis(drawn(len(timed)) @ pace, -1, 0)  # [n, R] each
+    hits, answered = np.moveaxis(drawn(len(asked), seed=1) @ right, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.stack([tokens / seconds / (base_tokens / base_seconds), hits / answered], -1).swapaxes(0, 1)
 
 
-def _drawn(rng: np.random.Generator, n: int) -> np.ndarray:
-    """[R, n]: how often each of n was drawn."""
-    return rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(float)
-
-
 def _blocks(rows: Sequence[Record], baseline: Sequence[Record]) -> dict[tuple[str, ...], tuple[float, ...]]:
     """By its prompts, what a block took with the method and with the baseline; the baseline beside itself is 1."""
+    sides: list[dict[int, list[Record]]] = [defaultdict(list), defaultdict(list)]
+    for blocks, side in zip(sides, (rows, baseline), strict=True):
+        for row in side:
+            blocks[row.block].append(row)
     found = {}
-    for index in {row.block for row in rows}:
-        mine, theirs = ([row for row in side if row.block == index] for side in (rows, baseline))
-        for pair in pairs(mine, theirs):
+    for index, mine in sides[0].items():
+        for pair in pairs(mine, sides[1].get(index, [])):
             prompts = tuple(sorted({row.prompt_id for row in mine}))
             found[prompts] = (pair.tokens, pair.seconds, pair.base_tokens, pair.base_seconds)
     return found

@@ -62,7 +62,7 @@ def _compare(paths: list[Path], out: Path | None, reference: tuple[float, float]
     placed = [point for point in found if point.placed]
     beaten = dominated(placed)
     measured = volumes(joined, placed, reference)
-    beside = at_the_speed_of(joined, placed, _references(found, at))
+    beside = at_the_speed_of(joined, placed, references(found, at))
     notes = _notes(joined, found, reference, paths)
     tables = [
         pareto_tables.methods(found, beaten),
@@ -94,7 +94,7 @@ def _compare(paths: list[Path], out: Path | None, reference: tuple[float, float]
     print(f"In {out}: {', '.join(sorted(path.name for path in out.glob('pareto.*')))}")
 
 
-def _references(found: Sequence[Point], at: list[str] | None) -> list[str]:
+def references(found: Sequence[Point], at: list[str] | None = None) -> list[str]:
     """At whose speed the families are looked up."""
     by_name = {point.method: point for point in found}
     for name in at or ():

@@ -28,7 +28,7 @@ def methods(found: Sequence[Point], beaten: Mapping[str, Point]) -> Table:
             number(point.speed.tau if point.speed else None, 2),
             number(point.quality.calls_per_token if point.quality else None, 3),
             number(point.quality.divergence if point.quality else None, 3),
-            _standing(point, beaten),
+            standing(point, beaten),
         ]
         for point in found
     ]
@@ -112,7 +112,8 @@ def _p(p: float | None) -> str:
     return NONE if p is None else f"{p:.2g}"
 
 
-def _standing(point: Point, beaten: Mapping[str, Point]) -> str:
+def standing(point: Point, beaten: Mapping[str, Point]) -> str:
+    """On the front, or below whom, and in what that may be chance."""
     if not point.placed:
         return "no place"
     winner = beaten.get(point.method)

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+import orjson
+
 from toolkit.errors import UserError
 from toolkit.files import finite, write_atomic
 
@@ -37,7 +39,10 @@ class Record:
 
     rounds: target forwards after prefill; drafts: rounds that proposed something; proposed_at[i], accepted_at[i]:
     rounds that proposed, accepted, at least i + 1 tokens; reached_at[i]: rounds that proposed that many and accepted
-    the first i, the denominator of conditional acceptance.
+    the first i, the denominator of conditional acceptance. windows: the rounds one by one, each [accepted, *rejected
+    tokens], after whose accepted tokens comes the target's own one, unless the text ended before it or a gate did not
+    ask (see `sources`); [-n, i] between two turns: from token i on n tokens that were said to the model. [] where
+    nothing was proposed.
     """
 
     set: SetName
@@ -74,6 +79,7 @@ class Record:
     proposed_at: list[int] = field(default_factory=list)
     reached_at: list[int] = field(default_factory=list)
     accepted_at: list[int] = field(default_factory=list)
+    windows: list[list[int]] = field(default_factory=list)
     times: dict[str, float] = field(default_factory=dict)  # prefill, draft, verify, host, total: of the whole batch
     first_token_seconds: float = 0.0
     peak_memory: int | None = None  # bytes; see system.peak_memory
@@ -92,7 +98,7 @@ class Record:
 
 
 _FIELDS = {f.name for f in fields(Record)}
-_LATER = {"sources", "routed", "routing_seconds"}  # rows of this schema version may be older than these
+_LATER = {"sources", "routed", "routing_seconds", "windows"}  # rows of this schema version may be older than these
 
 
 def required() -> set[str]:
@@ -102,7 +108,7 @@ def required() -> set[str]:
 
 def parse(line: bytes) -> Record:
     """A record from its line; ValueError when it is not one."""
-    data = json.loads(line.decode("utf-8"))
+    data = orjson.loads(line)
     if not isinstance(data, dict):
         raise ValueError("not a JSON object")
     if data.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:

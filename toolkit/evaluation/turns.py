@@ -5,7 +5,7 @@ answers are in no count but in the tokens: so prompt and tokens are together wha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from toolkit.engine.loop import SpecDecoder
 from toolkit.engine.types import Generation, Request, Sampling, Times
@@ -14,14 +14,32 @@ from toolkit.evaluation.prompts import Prompt
 
 @dataclass
 class Conversation(Generation):
-    """Several turns. told: how many of `tokens` the model was told, and did not generate."""
+    """Several turns. told: how many of `tokens` the model was told, and did not generate; turns: where each was told
+    something, as (its windows before, its tokens before, how many it was told).
+    """
 
     told: int = 0
+    turns: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 def generated(generation: Generation) -> int:
     """Tokens that the model has generated."""
     return len(generation.tokens) - _told(generation)
+
+
+def windows(generation: Generation) -> list[list[int]]:
+    """As `Record.windows`; [] where nothing was proposed."""
+    if not any(proposed for proposed, _ in generation.windows):
+        return []
+    pairs = zip(generation.windows, generation.rejected, strict=True)
+    found = [[accepted, *rejected] for (_, accepted), rejected in pairs]
+    for before, at, told in reversed(_turns(generation)):
+        found.insert(before, [-told, at])
+    return found
+
+
+def _turns(generation: Generation) -> list[tuple[int, int, int]]:
+    return generation.turns if isinstance(generation, Conversation) else []
 
 
 def _told(generation: Generation) -> int:
@@ -67,6 +85,7 @@ def _joined(past: Generation, told: tuple[int, ...], answer: Generation, waited:
         text=f"{past.text}\n\n{answer.text}",
         finish=answer.finish,
         windows=[*past.windows, *answer.windows],
+        rejected=[*past.rejected, *answer.rejected],
         rounds=past.rounds + answer.rounds,
         sources=past.sources + answer.sources,
         times=Times(**{f.name: getattr(waited, f.name) + getattr(answer.times, f.name) for f in fields(Times)}),
@@ -76,4 +95,5 @@ def _joined(past: Generation, told: tuple[int, ...], answer: Generation, waited:
         counters={name: past.counters.get(name, 0) + count for name, count in answer.counters.items()},
         lossless=past.lossless and answer.lossless,
         told=_told(past) + len(told),
+        turns=[*_turns(past), (len(past.windows), len(past.tokens), len(told))],
     )

@@ -1,0 +1,180 @@
+"""The page as a whole: which sections it has, whether its tables are sound, and what is refused."""
+
+import json
+import math
+import shutil
+import time
+
+import pytest
+
+from tests.evaluation.conftest import Tiny
+from tests.report.synthetic import METHODS, PLAIN, Made, Size, write
+from toolkit.errors import UserError
+from toolkit.evaluation.stats import Interval
+from toolkit.report.content import page
+from toolkit.report.page import Chart, Example, Table, Text
+
+ALL = "headline tradeoff tasks acceptance windows latency phases usage texts failures examples certificate provenance"
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory):
+    """Two targets on two tasks."""
+    home = tmp_path_factory.mktemp("runs")
+    for seed, (task, adapters) in enumerate([("gsm8k", []), ("steps", []), ("gsm8k", ["checkpoints/cod"])]):
+        write(home / f"{task}-{len(adapters)}", task=task, adapters=adapters, seed=seed, failing=2 * (seed == 0))
+    return sorted(home.iterdir())
+
+
+@pytest.fixture(scope="module")
+def made(directories):
+    return page(directories)
+
+
+def parts_of(found, kind):
+    return [part for section in found.sections for part in section.parts if isinstance(part, kind)]
+
+
+def by_id(found):
+    return {section.id: section for section in found.sections}
+
+
+def test_every_section_is_there(made):
+    assert [section.id for section in made.sections] == ALL.split()
+    assert all(section.parts and section.intro and section.title for section in made.sections)
+
+
+def test_tables_are_whole(made):
+    tables = parts_of(made, Table)
+    assert len({table.name for table in tables}) == len(tables)
+    for table in tables:
+        keys = [column.key for column in table.columns]
+        assert len(set(keys)) == len(keys) and table.rows
+        for row in table.rows:
+            assert len(row) == len(keys), table.name
+            for value, column in zip(row, table.columns, strict=True):
+                assert value is None or isinstance(value, str | bool | int | float | Interval), (table.name, column.key)
+                if column.form != "text":
+                    assert not isinstance(value, str), (table.name, column.key)
+                elif not isinstance(value, bool):
+                    assert isinstance(value, str | None), (table.name, column.key)
+
+
+def test_charts_are_whole(made):
+    charts = parts_of(made, Chart)
+    assert len({chart.name for chart in charts}) == len(charts)
+    for chart in charts:
+        assert chart.series and all(series.points for series in chart.series), chart.name
+        for point in (point for series in chart.series for point in series.points):
+            assert math.isfinite(point.y)
+            assert isinstance(point.x, str) == (chart.kind in ("bars", "stacked")), chart.name
+
+
+def test_groups_are_named_by_what_they_are(made):
+    tables = [table.title for table in by_id(made)["headline"].parts if isinstance(table, Table)]
+    assert tables == ["tiny-random:llama, gsm8k", "tiny-random:llama + cod, gsm8k", "tiny-random:llama, steps"]
+
+
+def test_examples_are_coloured(made):
+    examples = parts_of(made, Example)
+    assert examples and {span.kind for one in examples for span in one.spans} == {"accepted", "rejected", "target"}
+    assert all(dict(one.facts)["tau"] for one in examples)
+    assert any(" " in span.text and "#" in "".join(s.text for s in one.spans) for one in examples for span in one.spans)
+
+
+def test_what_is_missing_is_said(tmp_path):
+    write(tmp_path / "a", [PLAIN, Made("ngram")], size=Size(quality=0, windows=False), temperature=1.0)
+    found = by_id(page([tmp_path / "a"]))
+    said = " ".join(part.text for part in found["missing"].parts)
+    assert not found.keys() & {"tradeoff", "tasks", "windows", "usage", "texts", "examples"}
+    for title in ("Speed against accuracy", "Speedup by task", "Window ablation", "Draft usage", "Examples"):
+        assert f"{title}: " in said
+    assert "no quality set" in said and "older version" in said
+    state = [row[-1] for row in found["certificate"].parts[-1].rows]
+    assert state == ["claimed, not checked in this run"]
+
+
+def test_settings_that_differ_tell_groups_apart(tmp_path):
+    for name, temperature in (("cold", 0.0), ("warm", 1.0)):
+        write(tmp_path / name, METHODS[:2], temperature=temperature)
+    found = page([tmp_path / "cold", tmp_path / "warm"])
+    tables = [table.title for table in by_id(found)["headline"].parts if isinstance(table, Table)]
+    assert tables == ["tiny-random:llama, gsm8k (temperature 0)", "tiny-random:llama, gsm8k (temperature 1)"]
+
+
+def test_a_quality_run_and_a_speed_run_are_one_group(tmp_path):
+    write(tmp_path / "speed", size=Size(quality=0))
+    write(tmp_path / "quality", size=Size(speed=0))
+    found = page([tmp_path / "speed", tmp_path / "quality"])
+    [table] = [table for table in by_id(found)["headline"].parts if isinstance(table, Table)]
+    keys = [column.key for column in table.columns]
+    fuzzy = dict(zip(keys, next(row for row in table.rows if row[0] == "fuzzy"), strict=True))
+    assert fuzzy["speed_prompts"] == 12 and fuzzy["quality_prompts"] == 30 and fuzzy["speedup"] and fuzzy["accuracy"]
+
+
+def test_a_study_stands_for_its_cells(tmp_path):
+    cells = []
+    for name in ("code", "chat"):
+        write(tmp_path / "study" / name, METHODS[:3], task=name)
+        cells.append({"values": [name]})
+    (tmp_path / "study" / "study.json").write_text(json.dumps({"cells": cells}))
+    assert "tasks" in by_id(page([tmp_path / "study"]))
+    shutil.rmtree(tmp_path / "study" / "chat")
+    with pytest.raises(UserError, match="chat: has no run.json"):
+        page([tmp_path / "study"])
+
+
+def test_a_killed_run_is_reported_from_its_rows(tmp_path):
+    write(tmp_path / "killed", finished=False)
+    with (tmp_path / "killed" / "records.jsonl").open("ab") as file:
+        file.write(b'{"set": "speed", "meth')
+    found = page([tmp_path / "killed"])
+    warnings = [part.text for part in parts_of(found, Text) if part.warning]
+    assert len(warnings) == 1 and "killed: the run is under way or was killed" in warnings[0]
+    assert {row[-1] for row in by_id(found)["certificate"].parts[-1].rows} == {
+        "claimed, not checked in this run",
+        "not claimed",
+    }
+    (tmp_path / "killed" / "recipe.yaml").unlink()
+    with pytest.raises(UserError, match=r"has no results.json.*no recipe.yaml"):
+        page([tmp_path / "killed"])
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="has no run.json"):
+        page([tmp_path / "empty"])
+    write(tmp_path / "a", METHODS[:2])
+    with pytest.raises(UserError, match="twice"):
+        page([tmp_path / "a", tmp_path / "." / "a"])
+    (tmp_path / "study.json").write_text("[]")
+    with pytest.raises(UserError, match="not the table of a study"):
+        page([tmp_path])
+
+
+def test_a_real_run(tmp_path, capsys):
+    tiny = Tiny(tmp_path)
+    assert tiny.run("methods=[ngram,speculative,topk]", "target.device=cpu") == 0
+    found = page([tiny.out])
+    assert not {"headline", "acceptance", "latency", "examples", "certificate", "provenance"} - by_id(found).keys()
+    states = {row[2]: row[-1] for row in by_id(found)["certificate"].parts[-1].rows}
+    assert states == {
+        "ngram": "claimed, and 3 texts agree",
+        "speculative": "claimed, and 3 texts agree",
+        "topk": "not claimed",
+    }
+    [run] = next(part for part in by_id(found)["provenance"].parts if part.name == "runs").rows
+    assert run[-1] == f"python -m eval {tiny.out / 'recipe.yaml'}"
+
+
+@pytest.mark.slow
+def test_fifty_thousand_rows_in_ten_seconds(tmp_path):
+    """On one core, of rows as long as real ones: 5 tasks, 8 methods."""
+    count = 0
+    for seed, task in enumerate(("gsm8k", "steps", "math", "code", "chat")):
+        count += len(write(tmp_path / task, task=task, seed=seed, size=Size(quality=1500, speed=700, tokens=128)))
+    assert count >= 50_000
+    began = time.process_time()
+    found = page(sorted(tmp_path.iterdir()))
+    assert time.process_time() - began < 10
+    assert found.subtitle.startswith(f"{count:,} rows")

@@ -1,0 +1,1 @@
+"""A report of finished runs: what it says (content) and how it is written (HTML, markdown, CSV, pictures)."""

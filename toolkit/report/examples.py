@@ -1,0 +1,94 @@
+"""Generations with what was accepted, what the target wrote itself and what it rejected told apart."""
+
+import functools
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from toolkit.errors import UserError
+from toolkit.evaluation.records import Record
+from toolkit.export.figures import number, percent
+from toolkit.hub import ModelConfig
+from toolkit.loading import read_tokenizer
+from toolkit.report.page import Example, Section, Text
+from toolkit.report.runs import Group
+from toolkit.report.spans import pieces, spans
+
+PROMPTS, METHODS = 2, 4  # of a group; of several groups one prompt each
+MOST = 24  # examples
+LONGEST = 256  # tokens of an answer
+_OLDER = "rows that do not say what was rejected, as an older version wrote them"
+
+
+def section(groups: Sequence[Group]) -> Section | str:
+    drafting = [group for group in groups if any(row.drafts for row in group.rows)]
+    if not drafting:
+        return "no method that drafts"
+    parts: list[Example | Text] = []
+    room = MOST
+    for group in drafting:
+        chosen = _chosen(group, 1 if len(drafting) > 1 else PROMPTS)[:room]
+        room -= len(chosen)
+        if not chosen:
+            parts.append(Text(f"{group.name}: {_OLDER}."))
+            continue
+        try:
+            tokenizer = _tokenizer(group)
+        except (UserError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            parts.append(Text(f"{group.name}: no examples, as the target's tokenizer is not here: {reason}"))
+            continue
+        parts += [_example(group, row, tokenizer) for row in chosen]
+        if room == 0:
+            break
+    if not any(isinstance(part, Example) for part in parts):
+        reasons = dict.fromkeys(part.text.removesuffix(".") for part in parts if isinstance(part, Text))
+        return _OLDER if all(_OLDER in reason for reason in reasons) else "; ".join(reasons)
+    intro = (
+        "Accepted: drafted tokens that stood. Target: those it wrote itself, in place of a rejected one or behind a "
+        "window. Rejected: what was drafted behind the accepted tokens, and is not in the text."
+    )
+    return Section("examples", "Examples", intro, parts)
+
+
+def _chosen(group: Group, prompts: int) -> list[Record]:
+    """The first prompts that most methods have windows for; of each the methods with the highest tau."""
+    rows = [row for row in group.rows if row.ok and row.windows and row.proposed]
+    by_prompt: dict[str, dict[str, Record]] = {}
+    for row in sorted(rows, key=lambda row: row.set != "speed"):
+        by_prompt.setdefault(row.prompt_id, {}).setdefault(row.method, row)
+    best = sorted(by_prompt.values(), key=lambda found: -len(found))[:prompts]  # stable: the first of equals
+    return [row for found in best for row in sorted(found.values(), key=_tau, reverse=True)[:METHODS]]
+
+
+def _tau(row: Record) -> float:
+    return row.n_tokens / max(1, row.rounds)
+
+
+@functools.cache
+def _read(name: str, revision: str | None) -> PreTrainedTokenizerBase:
+    return read_tokenizer(ModelConfig(name, revision=revision))
+
+
+def _tokenizer(group: Group) -> PreTrainedTokenizerBase:
+    """The target's, by its name: what adapts a target has the same."""
+    target = group.joined.identity["target"]
+    return _read(target["name"], target["revision"])
+
+
+def _example(group: Group, row: Record, tokenizer: PreTrainedTokenizerBase) -> Example:
+    found, left = [], LONGEST
+    for kind, tokens in pieces(row):
+        if left <= 0:
+            break
+        found.append((kind, tokens))
+        left -= len(tokens) * (kind != "rejected")
+    facts = [
+        ("tau", number(_tau(row), 2)),
+        ("accepted", percent(row.accepted / row.proposed)),
+        ("tokens", str(row.n_tokens) + (f" (the first {LONGEST} shown)" if left <= 0 else "")),
+        ("ended", {"eos": "itself", "length": "at the limit", "stop": "at a stop string"}.get(row.finish or "", "–")),
+    ]
+    if row.correct is not None:
+        facts.append(("answer", f"{row.extracted or 'none found'}, {'right' if row.correct else 'wrong'}"))
+    return Example(f"{group.name}: {row.prompt_id}", row.method, spans(found, tokenizer), facts)

@@ -1,0 +1,79 @@
+"""What several sections of a report share: columns, names of files, and intervals said in words."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from toolkit.evaluation.records import Record
+from toolkit.evaluation.score import pairs
+from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval, resampled
+from toolkit.report.page import Column
+from toolkit.report.runs import Group
+
+METHOD = Column("method", "method")
+EXACT = Column("exact", "exact", help="its output law is the target's own")
+NOTHING = "no difference shown"
+
+
+def stem(section: str, group: Group, groups: Sequence[Group]) -> str:
+    """Of a file's name: with the group's where there are several."""
+    return section if len(groups) == 1 else f"{section}_{slug(group.name)}"
+
+
+def slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+def titled(title: str, group: Group, groups: Sequence[Group]) -> str:
+    return title if len(groups) == 1 else f"{title}: {group.name}"
+
+
+def said(found: Interval | None, nothing: float, above: str, below: str) -> str | None:
+    """What an interval shows; `nothing` is the value that means no difference."""
+    if found is None:
+        return None
+    if math.isnan(found.low):
+        return f"too few for an interval ({FEWEST_BLOCKS} blocks or more)"
+    if found.low <= nothing <= found.high:
+        return NOTHING
+    return above if found.low > nothing else below
+
+
+def bounds(found: Interval | None) -> tuple[float, float] | None:
+    """Of a chart's bar; None where they are not known."""
+    return None if found is None or math.isnan(found.low) else (found.low, found.high)
+
+
+def tau(rows: Iterable[Record]) -> Interval | None:
+    """Emitted tokens a target forward, resampled by prompt."""
+    return of_prompts((row.prompt_id, row.n_tokens, row.rounds) for row in rows)
+
+
+def pace(rows: Sequence[Record]) -> Interval | None:
+    """Tokens a second, resampled by block."""
+    blocks = pairs(rows, rows)
+    return over([block.tokens for block in blocks], [block.seconds for block in blocks])
+
+
+def of_prompts(counts: Iterable[tuple[str, float, float]]) -> Interval | None:
+    """A ratio of two sums; the rows of a prompt are drawn together."""
+    sums: dict[str, tuple[float, float]] = {}
+    for prompt, above, below in counts:
+        so_far = sums.get(prompt, (0.0, 0.0))
+        sums[prompt] = (so_far[0] + above, so_far[1] + below)
+    return over([above for above, _ in sums.values()], [below for _, below in sums.values()])
+
+
+def over(above: Sequence[float], below: Sequence[float]) -> Interval | None:
+    """None where there is nothing to divide by."""
+    if not sum(below):
+        return None
+    value = sum(above) / sum(below)
+    if len(above) < FEWEST_BLOCKS:
+        return Interval(value, math.nan, math.nan)
+    sums = resampled(np.array([above, below], dtype=float).T)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
+    return Interval(value, float(low), float(high))
