@@ -120,9 +120,10 @@ def _written(job: Job, tests: Cases) -> Verdict:
 
 
 def _verdict(code: int, detail: str) -> Verdict:
-    """Of a process that did not end well."""
-    names: dict[int, Name] = {OVERTIME: "timeout", UNCONTAINED: "refused"}
-    return Verdict(names.get(code, "crash"), detail)
+    """Of a process that did not end well. OSError where it was never run: that is no word on the program."""
+    if code == UNCONTAINED:
+        raise OSError("this machine could contain programs before, and now not this one: is it out of memory?")
+    return Verdict("timeout" if code == OVERTIME else "crash", detail)
 
 
 def _last_line(stderr: IO[bytes]) -> str:
