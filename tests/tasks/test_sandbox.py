@@ -73,7 +73,7 @@ def test_verdicts_in_the_order_of_the_programs():
 
 
 def test_verdicts_do_not_depend_on_how_many_run_at_a_time(monkeypatch):
-    limits = Limits(cpu_seconds=2, wall_seconds=20)
+    limits = Limits(cpu_seconds=1, wall_seconds=10)
     programs = ["while True: pass", "import os\nos._exit(0)", *list(VERDICTS)[:6]]
     jobs = [Job(code, SQUARES, limits=limits) for code in programs]
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
@@ -112,8 +112,23 @@ def test_what_is_not_plain_stays_with_the_program():
         "class Node:\n def __init__(self, x): pass\n def itself(self): return self\n def __eq__(self, _): return True"
     )
     assert names(_sandbox.judge([Job(code, same)])) == ["wrong"], "no equality of the program's own"
-    true = Asserts(("Node",), "assert Node(1)")
-    assert names(_sandbox.judge([Job(code, true)])) == ["wrong"], "nor truth"
+
+
+def test_the_truth_of_what_is_not_plain_is_asked_for():
+    """A match of a regular expression is true; whoever lies there could have returned True."""
+    tests = Asserts(("f",), "assert f('a') and not f('b') and f('a') != True")
+    assert names(_sandbox.judge([Job("import re\ndef f(x): return re.search('a', x)", tests)])) == ["pass"]
+    odd = "class Odd:\n def __bool__(self): {}\ndef f(x): return Odd()"
+    bad = [Job(odd.format(body), tests) for body in ("return 1", "1 / 0", "import os; os._exit(0)")]
+    assert names(_sandbox.judge(bad)) == ["crash"] * 3
+
+
+def test_a_type_may_be_handed_over():
+    tests = Asserts(("f",), "assert f([1, 'a', 2.0], str) == ['a'] and f([1, True], int) == [1, True]")
+    assert names(
+        _sandbox.judge([Job("def f(x, kind): return [one for one in x if isinstance(one, kind)]", tests)])
+    ) == ["pass"]
+    assert names(_sandbox.judge([Job("f = str", Asserts(("f",), "assert f(1) == '1'"))])) == ["pass"]
 
 
 @pytest.mark.parametrize("tests", ["pass", "def check(f): assert f(2) == 5", "g = f"])
