@@ -23,6 +23,7 @@ OF_ANOTHER_MODEL = {  # their drafts were trained for the real one
     "lengths_gsm8k_t0": ["methods=[ngram]"],
     "lengths_steps": ["methods=[ngram]", "use=[]"],
     "lengths_steps_t0": ["methods=[ngram]", "use=[]"],
+    "suite_cell": ["methods=[ngram]"],
     "sweep_steps": ["methods=[ngram]", "use=[]"],
     "consensus_steps": ["methods=[ngram]", "use=[]"],
     "routed_cost": ["methods=[ngram]", "task={type: steps, limit: 3}"],

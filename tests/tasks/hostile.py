@@ -155,6 +155,7 @@ sys.modules["program"] = Answer()
 SLEEPERS = {
     "sleeps": "import time\ntime.sleep(10**6)",
     "sleeps in the call": "import time\ndef f(x): time.sleep(10**6)",
+    "closes everything, and sleeps": "import os, time\nos.closerange(0, 256)\ntime.sleep(10**6)",
     "stays behind": """
 import ctypes, os, signal, time
 ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)
@@ -194,6 +195,16 @@ if os.fork() == 0:
     while True: os.pwrite(1, b"4\\n9\\n", 0)
 print(0)
 """,
+    "a child goes on": """
+import os, time
+if os.fork() == 0:
+    os.closerange(0, 256)
+    try: os.setsid()
+    except OSError: pass
+    time.sleep(10**6)
+print(0)
+""",
+    "one line of many numbers": "print('4 ' * (1 << 22))",
     "a file with a hole": "import os\nos.ftruncate(1, 1 << 40)",
     "loops": "while True: pass",
     "dies": "import os, signal\nprint(4, flush=True)\nos.kill(os.getpid(), signal.SIGSEGV)\n1 / 0",

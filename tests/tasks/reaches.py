@@ -79,6 +79,17 @@ won = False
 try: won = os.pidfd_open(os.getpid()) >= 0
 except OSError: pass
 """,
+    "a session or a group of its own": """
+import os
+won = False
+for leave in (os.setsid, os.setpgrp):
+    child = os.fork()
+    if child == 0:
+        try: leave()
+        except OSError: os._exit(1)
+        os._exit(0)
+    won = won or os.waitpid(child, 0)[1] == 0
+""",
     "the interpreter's own files": """
 import os
 won = False

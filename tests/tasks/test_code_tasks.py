@@ -230,6 +230,7 @@ BROKEN = {
     ),
     "field 'public_test_cases' is not valid JSON": ("livecodebench_public", {**STDIN, "public_test_cases": "[1"}),
     "field 'private_test_cases' is not readable": ("livecodebench_public", {**STDIN, "private_test_cases": "!"}),
+    "hold no test": ("livecodebench_public", {**FUNCTIONAL, "public_test_cases": []}),
     "field 'contest_date' is missing": ("livecodebench_public", {**STDIN, "contest_date": None}),
     "field 'entry_point' is missing": ("humaneval", {**HUMANEVAL, "entry_point": None}),
     "field 'test_list' is 'assert'": ("mbpp_sanitized", {**MBPP, "test_list": "assert", "split": "test"}),

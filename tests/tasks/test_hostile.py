@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.tasks import escapes, hostile, reaches
+from tests.tasks.processes import left_behind, wait_until
 from toolkit.tasks import _contained, _sandbox
 from toolkit.tasks._sandbox import Asserts, Cases, Job, Limits
 
@@ -61,13 +62,6 @@ def judged(programs, limits):
     return dict(zip(programs, _sandbox.judge(jobs), strict=True))
 
 
-def left_behind():
-    """Processes of the sandbox that are still there."""
-    command = ["ps", "-ww", "-eo", "pid,args"]  # ww: else lines end at a terminal's width, before what is looked for
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if f"{_contained.INSIDE} " in line and " -S " in line]
-
-
 def test_the_right_program_passes():
     [verdict] = _sandbox.judge([Job("won = True" + escapes.WINS, SQUARES)])
     assert verdict.name == "pass"
@@ -81,6 +75,15 @@ def test_no_verdict_is_forged():
     assert named["always equal"] == named["equal as an int"] == named["ANY of unittest.mock"] == "wrong"
     assert named["exit at import"] == named["segmentation fault"] == named["AssertionError of its own"] == "crash"
     assert named["endless generator"] in ("timeout", "crash")
+    assert named["the exit codes of the sandbox"] == "crash"
+
+
+def test_what_could_not_be_contained_has_no_verdict():
+    """A machine that runs out of something says nothing about the program: the row fails, and is tried again."""
+    if _contained.containment() != "namespaces":
+        pytest.skip("bubblewrap takes its size from elsewhere")
+    with pytest.raises(OSError, match="could contain programs before"):
+        _sandbox.judge([Job("def f(x): return x * x", SQUARES, limits=Limits(file_bytes=-1))])
 
 
 def test_nothing_gets_out(outside):
@@ -133,12 +136,3 @@ def test_who_is_killed_leaves_nothing(tmp_path):
     process.wait()
     process.stdout.close()
     wait_until(lambda: not left_behind())
-
-
-def wait_until(true, seconds=60):
-    import time
-
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -70,8 +70,9 @@ class Plan:
         return [Block("quality", 0, chosen, seed) for seed in self.recipe.seeds]
 
     def quality_contenders(self) -> list[Contender]:
-        """The baseline and whoever may change the accuracy."""
-        return [c for c in self.contenders if c.name == BASELINE or not c.lossless]
+        """The baseline and whoever may change the accuracy; all, where the recipe wants exact ones measured as well."""
+        exact = self.recipe.quality.exact
+        return [c for c in self.contenders if c.name == BASELINE or exact or not c.lossless]
 
     def speed_contenders(self) -> list[Contender]:
         return [c for c in self.contenders if c.name not in self.untimed]

@@ -37,11 +37,12 @@ class SamplingConfig:
 
 @dataclass
 class QualityConfig:
-    """Accuracy: batched, never timed; the baseline and lossy methods only."""
+    """Accuracy: batched, never timed; of the baseline and lossy methods, as exact ones have the baseline's."""
 
     enabled: bool = True
     batch: int = 16
     prompts: int | None = None  # the first so many of the task's problems; null: all
+    exact: bool = False  # of exact methods, too: to see what they are promised to be
 
 
 @dataclass

@@ -119,8 +119,10 @@ def quality_table(qualities: Sequence[Quality]) -> Table:
         "Wilson interval over prompts; lost / gained: answers right with AR and wrong here / the reverse; p: McNemar's "
         "exact test, of these answers alone; "
         "D: distance between what was emitted and the target's law, summed over verified places, a token; "
-        "cut: share that ran into the token limit, counted as wrong. A lossless method has AR's accuracy and is not run"
+        "cut: share that ran into the token limit, counted as wrong"
     )
+    if len(ran) < len(qualities):
+        note += ". A lossless method has AR's accuracy and is not run"
     return Table(f"Quality ({count}, batched, never timed)", columns, rows, [note, *_verdicts(qualities)])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from toolkit.evaluation.pareto_points import Point
 from toolkit.evaluation.score import BASELINE, per_correct
-from toolkit.evaluation.stats import SURE, Interval
+from toolkit.evaluation.stats import Interval
 from toolkit.evaluation.table import speed_warnings
 from toolkit.export.figures import share, times
 from toolkit.report import parts

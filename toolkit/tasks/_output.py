@@ -4,8 +4,12 @@ from decimal import Decimal, InvalidOperation
 
 
 def same(given: str, expected: str) -> bool:
-    """Outer white space of the whole and of each line is nothing; lines that differ are equal as lists of numbers."""
-    ours, theirs = (text.strip().split("\n") for text in (given, expected))
+    """Outer white space of the whole and of each line is nothing; lines that differ are equal as lists of numbers.
+
+    What a program writes is never cut into many more parts than are expected, however much it writes.
+    """
+    theirs = expected.strip().split("\n")
+    ours = given.strip().split("\n", len(theirs))
     return len(ours) == len(theirs) and all(
         _same_line(one.strip(), other.strip()) for one, other in zip(ours, theirs, strict=True)
     )
@@ -14,7 +18,9 @@ def same(given: str, expected: str) -> bool:
 def _same_line(given: str, expected: str) -> bool:
     if given == expected:
         return True
+    theirs = expected.split()
+    ours = given.split(maxsplit=len(theirs))
     try:
-        return [Decimal(word) for word in given.split()] == [Decimal(word) for word in expected.split()]
+        return len(ours) == len(theirs) and [*map(Decimal, ours)] == [*map(Decimal, theirs)]
     except InvalidOperation:
         return False

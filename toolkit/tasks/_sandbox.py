@@ -9,7 +9,8 @@ with stand-ins that ask the program for its answers, one call at a time (`_insid
 For programs that read standard input and write standard output, this process compares what they have written. So a
 program never sees what is expected of it, and whatever it does to its own process (`os._exit(0)`, patched built-ins,
 an `__eq__` that always agrees, exit hooks, forged messages) it only ever changes its own answers. Two limits of that:
-a function that changes its arguments in place does so unseen, and what a test hands over has to be plain data.
+a function that changes its arguments in place does so unseen, and what a test hands over has to be plain data (or a
+plain type).
 """
 
 import json
@@ -120,9 +121,10 @@ def _written(job: Job, tests: Cases) -> Verdict:
 
 
 def _verdict(code: int, detail: str) -> Verdict:
-    """Of a process that did not end well."""
-    names: dict[int, Name] = {OVERTIME: "timeout", UNCONTAINED: "refused"}
-    return Verdict(names.get(code, "crash"), detail)
+    """Of a process that did not end well. OSError where it was never run: that is no word on the program."""
+    if code == UNCONTAINED:
+        raise OSError("this machine could contain programs before, and now not this one: is it out of memory?")
+    return Verdict("timeout" if code == OVERTIME else "crash", detail)
 
 
 def _last_line(stderr: IO[bytes]) -> str:

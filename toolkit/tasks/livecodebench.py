@@ -90,6 +90,10 @@ def _fits(row: _data.Row, config: Config) -> bool:
 def _problem(row: _data.Row) -> Problem:
     starter, function = row.optional("starter_code") or "", _livecodebench.function(row)
     public, private = _livecodebench.tests(row, "public_test_cases"), _livecodebench.tests(row, "private_test_cases")
+    if not (public or private):
+        raise UserError(
+            f"{row.where}: fields 'public_test_cases' and 'private_test_cases' hold no test; delete the line"
+        )
     content = row.text("question_content").strip()
     return Problem(
         id=f"lcb-{row.text('question_id')}",

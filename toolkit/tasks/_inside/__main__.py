@@ -1,7 +1,8 @@
 """What the sandbox starts: `python THIS_DIRECTORY FD`, where FD holds a JSON object that says what to do.
 
 This process goes where it is told to stay, forks the one that runs the program (or the tests), waits for it, and ends
-it when it is told to end. Its exit code is the one thing that is believed of the run.
+it when it is told to end. Its exit code is the one thing that is believed of the run; UNCONTAINED is never a word of
+the program's, as the program only starts behind a sign of its own process that it is contained.
 """
 
 import json
@@ -26,6 +27,7 @@ sys.path.pop(0)  # this directory: nobody is to find it
 def main() -> int:
     with open(int(sys.argv[1]), encoding="utf-8") as file:  # noqa: PTH123
         job = json.load(file)
+    contain.go_first()
     try:
         if job["containment"] == "namespaces":
             contain.leave()
@@ -38,26 +40,31 @@ def main() -> int:
     awake, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
+    contained, sign = os.pipe()
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     child = os.fork()
     if child:
-        return _watch(child, job, awake, told)
+        os.close(sign)
+        return _watch(child, job, awake, contained, told)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    os.close(awake)
-    os.close(wake)
+    for end in (awake, wake, contained):
+        os.close(end)
     _prepare(job)
+    os.write(sign, b"1")
+    os.close(sign)
     _run(job)
     return ENDED
 
 
-def _watch(child: int, job: dict[str, Any], awake: int, told: list[int]) -> int:
+def _watch(child: int, job: dict[str, Any], awake: int, contained: int, told: list[int]) -> int:
     """-> exit code. Its copies of the pipes are closed, so that their ends are seen.
 
     Wall time is counted in its own short waits, which take longer on a busy machine: else that would change verdicts.
+    A wait that a signal ends counts as a whole one, so that signals do not put the end off.
     """
     for end in job["pipes"]:
         os.close(end)
@@ -65,21 +72,23 @@ def _watch(child: int, job: dict[str, Any], awake: int, told: list[int]) -> int:
     while left > 0 and not told:
         if select.select([awake], [], [], TICK)[0]:
             os.read(awake, 64)
-        else:
-            left -= TICK
+        left -= TICK
         done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
+            if not os.read(contained, 1):
+                return UNCONTAINED
             return _code(status, usage.ru_utime + usage.ru_stime >= job["limits"]["cpu_seconds"] - 0.1)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    if told and job["containment"] == "limits":
+        os.killpg(0, signal.SIGKILL)  # what the program has started is in this group; nobody waits for a code
     return OVERTIME
 
 
 def _code(status: int, overtime: bool) -> int:
     if os.WIFSIGNALED(status):
         return OVERTIME if overtime else CRASHED
-    code = os.WEXITSTATUS(status)
-    return code if code in (ENDED, UNCONTAINED) else CRASHED
+    return ENDED if os.WEXITSTATUS(status) == ENDED else CRASHED
 
 
 def _prepare(job: dict[str, Any]) -> None:

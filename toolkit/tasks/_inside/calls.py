@@ -1,8 +1,9 @@
 """System calls that no solution of a problem needs, and that reach past namespaces and limits: they fail with EPERM.
 
 Sockets: some kinds (to a virtual machine's host) know no network namespace. Shared memory of System V, queues and
-semaphores: they stay when no process has them, and no limit counts them. Keys: those of whoever evaluates. The rest is
-a way to another process, or a part of the kernel that programs have no use for. It holds for good, and for all
+semaphores: they stay when no process has them, and no limit counts them. Keys: those of whoever evaluates. Sessions and
+groups of their own: processes are ended by their group where nothing else holds them. The rest is a way to another
+process, or a part of the kernel that programs have no use for. It holds for good, and for all
 that the process starts (seccomp, Linux). On a machine whose numbers are not here, the rest has to do.
 """
 
@@ -36,6 +37,8 @@ _REFUSED = {  # name: x86_64, the other two
     "setns": (308, 268),
     "mount": (165, 40),
     "open_by_handle_at": (304, 265),
+    "setpgid": (109, 154),
+    "setsid": (112, 157),
 }
 _SOCKET = (41, 198)
 _AF_UNIX = 1

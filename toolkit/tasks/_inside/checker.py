@@ -1,9 +1,10 @@
 """The side of the tests: runs them with stand-ins for what the program defines. No word of the program runs here.
 
 A stand-in asks the program's process for what a call returns. The answer arrives as plain data, or as another stand-in
-for what is not plain, which has no truth and equals nothing but itself. So equality, truth and comparison are those of
-built-in types, and a test cannot be talked out of an answer: `os._exit`, a patched `assert`, an `__eq__` that always
-agrees and an exit hook all happen in another process, which has neither the tests nor a way to the verdict.
+for what is not plain, which equals nothing but itself, and whose truth the program is asked for (it could as well have
+returned True). So equality and comparison are those of built-in types, and a test cannot be talked out of an answer:
+`os._exit`, a patched `assert`, an `__eq__` that always agrees and an exit hook all happen in another process, which has
+neither the tests nor a way to the verdict.
 """
 
 from typing import Any
@@ -35,7 +36,7 @@ class Stub:
         return self._ask("get", self, name)
 
     def __bool__(self) -> bool:
-        raise TypeError("what is not plain is neither true nor false")
+        return self._ask("truth", self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._ask("set", self, name, value)
@@ -79,9 +80,11 @@ class Asker:
         return Stub(number, self)
 
 
-def _number(value: Any) -> int:
+def _number(value: Any) -> int | str:
     if type(value) is Stub:
         return object.__getattribute__(value, "_number")
+    if isinstance(value, type) and plain.TYPES.get(value.__name__) is value:
+        return value.__name__
     raise Unfit(f"the tests hand over {type(value).__name__}, which is no plain data")
 
 

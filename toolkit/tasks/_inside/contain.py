@@ -7,6 +7,7 @@ What namespaces and limits do not reach is refused as system calls (`calls.py`).
 Limits hold everywhere. The first step is taken before the fork that a new process namespace needs, the second after it.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -27,6 +28,12 @@ _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 _PR_PDEATHSIG, _PR_DUMPABLE, _PR_NO_NEW_PRIVS = 1, 4, 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def go_first() -> None:
+    """When the machine's memory runs out, its kernel ends this process, and what it starts, before any other."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
+        file.write("1000")  # where there is no /proc (bubblewrap, other systems), it chooses for itself
 
 
 def leave() -> None:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 LIMIT = 16 << 20  # bytes of a message
+# what tests may hand over by name; never what a program returns, as that may be its function
+TYPES = {kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)}
 _EXACT = 2**53  # larger integers are sent in base 16, whose reading takes linear time
 
-Remember = Callable[[Any], int]  # what is not plain -> the number that stands for it
-Recall = Callable[[int], Any]
+Remember = Callable[[Any], int | str]  # what is not plain -> what stands for it: a number, or the name of a type
+Recall = Callable[[int | str], Any]
 
 
 class Gone(Exception):

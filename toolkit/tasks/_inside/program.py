@@ -59,7 +59,11 @@ def _act(request: list[Any], space: dict[str, Any], kept: list[Any]) -> Any:
         if rest[0] not in space:
             raise NameError(f"the program defines no {rest[0]}")
         return space[rest[0]]
-    of, *rest = (plain.unpack(part, kept.__getitem__) for part in rest)
+    of, *rest = (
+        plain.unpack(part, lambda named: plain.TYPES[named] if type(named) is str else kept[named]) for part in rest
+    )
+    if what == "truth":
+        return bool(of)
     if what == "get":
         return getattr(of, rest[0])
     if what == "set":
