@@ -14,13 +14,16 @@ from toolkit.evaluation.run import main
 _PRELOADED = ["toolkit.evaluation.run", "toolkit.tasks.jsonl", "tests.evaluation.conftest"]
 
 
-def begin(arguments, count, run=main):
-    """-> the processes. `arguments`: of all of them, or a list of each one's. run: what each does with its own."""
+def begin(arguments, count, run=main, said=os.devnull):
+    """-> the processes. `arguments`: of all of them, or a list of each one's. run: what each does with its own.
+
+    said: the file that their stderr is appended to; that of this process is not theirs.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     each = arguments if isinstance(arguments[0], list) else [arguments] * count
     port = _free_port()
-    started = [context.Process(target=_one, args=(run, each[i], i, count, port)) for i in range(count)]
+    started = [context.Process(target=_one, args=(run, each[i], i, count, port, said)) for i in range(count)]
     for process in started:
         process.start()
     return started
@@ -42,7 +45,9 @@ def finish(arguments, count, run=main):
     assert end(begin(arguments, count, run)) == [0] * count
 
 
-def _one(run, arguments, place, count, port):
+def _one(run, arguments, place, count, port, said):
+    with open(said, "a") as file:  # noqa: PTH123
+        os.dup2(file.fileno(), 2)
     errors._PATIENCE = 1.0
     if count > 1:
         told = {"RANK": place, "LOCAL_RANK": place, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}

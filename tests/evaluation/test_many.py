@@ -16,7 +16,7 @@ from tests.evaluation.several import begin, end, finish
 from tests.training import runs
 from toolkit.evaluation import ranks, run, study, system
 
-SMALL = ["methods=[ngram,topk]", "quality.batch=2", "seeds=[0,1]"]
+SMALL = ["methods=[ngram,topk]", "quality.batch=2", "speed.prompts=1", "sampling.max_new_tokens=8"]
 STUDY = """
 recipe: recipes/eval/smoke.yaml
 axes:
@@ -101,39 +101,46 @@ def test_nobody_is_at_work_while_the_first_one_times(tmp_path, front):
     timed = [moment for kind, _, moment in first if kind == "speed"]
     shared = [moment for kind, _, moment in first + other if kind == "quality"]
     assert max(shared) < min(timed) if front else max(timed) < min(shared)
-    assert len(shared) == 20 and set(items(tiny.rows()).values()) == {1}
+    assert len(shared) == 10 and set(items(tiny.rows()).values()) == {1}
 
 
-def kept(tiny):
-    """Rows in records.jsonl and in the parts."""
-    files = [tiny.records, *tiny.out.glob("parts/*.jsonl")]
-    return sum(len(path.read_bytes().splitlines()) for path in files if path.exists())
+def mortal(arguments):
+    """A run whose process of this number is killed at its second batch of the quality set; all take their time."""
+    measure, begun = run.measure, []
+
+    def timely(setting, contender, block):
+        begun.extend([block] if block.set == "quality" else [])
+        if len(begun) == 2 and os.environ["RANK"] == arguments[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.3 * len(begun))
+        return measure(setting, contender, block)
+
+    run.measure = timely
+    return run.main(arguments[1:])
 
 
 def killed_in_the_quality_set(tiny, settings, count, who):
-    """One process of a run is killed when there are two rows more; the others end by themselves."""
-    before, processes = kept(tiny), begin([str(tiny.recipe), *settings], count)
-    while not (list(tiny.out.glob("parts/*.jsonl")) and kept(tiny) > before + 2):
-        assert all(process.is_alive() for process in processes)
-        time.sleep(0.001)
-    processes[who].kill()
+    """One process is killed, and the others are ended as a launcher does it -> what they said, rows in their parts."""
+    said = tiny.out.parent / "said"
+    processes = begin([str(who), str(tiny.recipe), *settings], count, mortal, said=said)
+    processes[who].join(60)
+    for process in processes[:who] + processes[who + 1 :]:
+        process.terminate()
     codes = end(processes, patience=20)
-    assert codes.pop(who) == -signal.SIGKILL and set(codes) <= {1}
-    assert list(tiny.out.glob("parts/*.jsonl")), "it had ended before the kill"
+    assert codes.pop(who) == -signal.SIGKILL and set(codes) == {1}
+    return said.read_text(), sum(len(lines(path)) for path in tiny.out.glob("parts/*.jsonl"))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_another_number_of_processes_goes_on(tmp_path, capfd, temperature):
+def test_another_number_of_processes_goes_on(tmp_path, temperature):
     """Two, three, then one: what the parts of each hold is kept, and not done again."""
     one, many = two(tmp_path)
-    settings = [*SMALL, "quality.batch=1", "seeds=[0,1,2,3]", f"sampling.temperature={temperature}"]
-    killed_in_the_quality_set(many, settings, 2, who=1)
-    said = capfd.readouterr().err
+    settings = [*SMALL, "quality.batch=1", "seeds=[0,1]", f"sampling.temperature={temperature}"]
+    said, first = killed_in_the_quality_set(many, settings, 2, who=1)
     assert "process 0 of 2 ends, as another one has ended" in said
     assert "the same command goes on from it, with any number of processes" in said
-    whole = kept(many)
-    killed_in_the_quality_set(many, settings, 3, who=0)
-    assert kept(many) > whole
+    _, second = killed_in_the_quality_set(many, settings, 3, who=0)
+    assert first and second and first + second < 20 and len(many.rows()) == 6 + first
     for tiny in (one, many):
         finish([str(tiny.recipe), *settings], 1)
     assert set(items(many.rows()).values()) == {1}
@@ -143,26 +150,27 @@ def test_another_number_of_processes_goes_on(tmp_path, capfd, temperature):
     assert [session["processes"] for session in many.results()["sessions"]] == [2, 3, 1]
 
 
-def test_what_differs_between_processes_is_refused(tmp_path, capfd):
-    tiny = Tiny(tmp_path)
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("sampling.max_new_tokens=4", "sampling.max_new_tokens is 4, in the first process 8. Expected the same recipe"),
+        ("task.limit=4", "its problems, or what its tokenizer makes of them, are not the first's"),
+    ],
+)
+def test_what_differs_between_processes_is_refused(tmp_path, other, message):
+    tiny, said = Tiny(tmp_path), tmp_path / "said"
     base = [str(tiny.recipe), *SMALL]
-    codes = end(begin([base, [*base, "sampling.max_new_tokens=8"]], 2))
-    assert codes == [1, 2]
-    assert "process 1 of 2: sampling.max_new_tokens is 8, in the first process 16" in capfd.readouterr().err
-    codes = end(begin([base, [*base, "task.limit=4"]], 2))
-    assert codes == [1, 2]
-    assert "process 1 of 2: its problems" in capfd.readouterr().err
-    assert not tiny.records.exists()
+    assert end(begin([base, [*base, other]], 2, said=said)) == [1, 2]
+    assert f"process 1 of 2: {message}" in said.read_text()
 
 
-def test_a_directory_that_is_anothers_is_said_once(tmp_path, capfd):
-    tiny = Tiny(tmp_path)
-    finish([str(tiny.recipe), *SMALL], 1)
-    capfd.readouterr()
-    codes = end(begin([str(tiny.recipe), *SMALL, "sampling.temperature=1"], 2))
-    assert codes == [2, 1]
-    said = capfd.readouterr().err
-    assert said.count("holds the rows of another recipe") == 1 and "goes on from it" not in said
+def test_a_directory_that_is_anothers_is_said_once(tmp_path):
+    tiny, said = Tiny(tmp_path), tmp_path / "said"
+    tiny.out.mkdir()
+    tiny.records.touch()
+    assert end(begin([str(tiny.recipe), *SMALL], 2, said=said)) == [2, 1]
+    assert said.read_text().count("but no run.json that says whose rows they are") == 1
+    assert "goes on from it" not in said.read_text()
 
 
 def test_a_plain_run_is_no_process_group(tiny, monkeypatch):

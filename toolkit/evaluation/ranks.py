@@ -139,7 +139,7 @@ class Many:
         try:
             yield
         except RuntimeError as error:  # a connection was closed: nobody is there to answer
-            self._end(str(error).splitlines()[0])
+            self._end(str(error).partition(". ")[0])
 
     def _terminated(self, number: int, frame: FrameType | None) -> NoReturn:
         self._end("said by the launcher")
