@@ -52,7 +52,8 @@ def test_killed_five_times(tmp_path, temperature):
     assert len(killed.results()["sessions"]) > 1
 
 
-SHARED = ["methods=[ngram,topk]", "seeds=[0,1,2,3,4,5]", "speed.prompts=1", "quality.batch=1", "sampling.temperature=1"]
+SHARED = ["methods=[ngram,topk]", "seeds=[0,1,2,3,4,5]", "speed.prompts=1", "quality.batch=1"]
+SHARED += ["sampling.temperature=1", "sampling.max_new_tokens=8"]
 SHARED_ROWS = 3 * 1 * 6 + 2 * 5 * 6  # methods x speed prompts x seeds, and baseline and topk on all five
 
 

@@ -42,9 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", nargs="+", metavar="RECIPE | DIR... | key=value", help="as sampling.temperature=1.0")
     parser.add_argument("--task", action="append", default=[], help="a task, or several (gsm8k, for directories)")
     arguments = parser.parse_intermixed_args(argv)
-    overrides = [word for word in arguments.what if "=" in word and not Path(word).is_dir()]
+    overrides = [word for word in arguments.what if _is_override(word)]
     named = [word for word in arguments.what if word not in overrides]
     return exit_code(lambda: _run(named, arguments.task, overrides), "the same command goes on from here")
+
+
+def _is_override(word: str) -> bool:
+    try:
+        return "=" in word and not Path(word).is_dir()
+    except OSError:  # too long for a name, as lists of methods are
+        return True
 
 
 def _run(named: list[str], tasks: list[str], overrides: list[str]) -> int:
