@@ -155,10 +155,10 @@ def test_it_decodes_as_a_method(models, router):
         "proposer": {"type": "ngram", "min": 2, "max": 4},
         "length": {"type": "fixed", "k": 4},
     }
-    done, proposer = decode(node, models)
+    done, _ = decode(node, models)
     assert all(one.lossless for one in done)
     for one in done:
-        assert sum(proposer.accounts[one.id].rounds.values()) == len(one.windows)
+        assert sum(one.routing.rounds.values()) == len(one.windows)
     greedy = methods.decoder(node, models).generate(REQUESTS, Sampling(max_new_tokens=12))
     plain = methods.decoder(methods.resolve("baseline", "r.yaml"), models).generate(
         REQUESTS, Sampling(max_new_tokens=12)
@@ -179,8 +179,8 @@ def test_a_learned_router_sends_every_prompt_where_its_network_says(models, enco
     chosen = [
         names[one.draft] for one in router.choose([Asked(i, np.array(p), (0, 1, 2)) for i, p in enumerate(PROMPTS)])
     ]
-    assert [max(proposer.accounts[one.id].rounds, key=proposer.accounts[one.id].rounds.get) for one in done] == chosen
-    assert all(0 < proposer.accounts[one.id].confidence <= 1 for one in done)
+    assert [max(one.routing.rounds, key=one.routing.rounds.get) for one in done] == chosen
+    assert all(0 < one.routing.confidence <= 1 for one in done)
     # Each as alone with its draft, same seed
     for one, name in zip(done, chosen, strict=True):
         [single] = methods.decoder(method(artifact=path, router={"type": "fixed", "draft": name}), models).generate(
@@ -191,10 +191,10 @@ def test_a_learned_router_sends_every_prompt_where_its_network_says(models, enco
 
 def test_below_the_confidence_the_fallback_serves(models, encoder, tmp_path):
     path = write(tmp_path / "router", models, routing(models, encoder, threshold=1.0, fallback="none"))
-    _, proposer = decode(method(artifact=path), models)
-    assert all(account.rounds.keys() == {"none"} for account in proposer.accounts.values())
-    _, proposer = decode(method(artifact=path, router={"type": "mlp", "fallback": "ngram"}), models)
-    assert all(account.rounds.keys() == {"ngram"} for account in proposer.accounts.values())
+    done, _ = decode(method(artifact=path), models)
+    assert all(one.routing.rounds.keys() == {"none"} for one in done)
+    done, _ = decode(method(artifact=path, router={"type": "mlp", "fallback": "ngram"}), models)
+    assert all(one.routing.rounds.keys() == {"ngram"} for one in done)
     assert decode(method(artifact=path, router={"type": "mlp", "threshold": 0.0}), models)[1].router.threshold == 0
     with pytest.raises(UserError, match="router mlp: .*no draft is called 'code'"):
         decode(method(artifact=path, router={"type": "mlp", "fallback": "code"}), models)
@@ -208,8 +208,8 @@ def test_one_draft_needs_no_encoder(models, encoder, tmp_path, monkeypatch):
     path = write(tmp_path / "router", models, made)
     assert not list((tmp_path / "router").glob("*.safetensors"))
     monkeypatch.setattr("toolkit.encoder.load", None)  # would fail if it were called
-    _, proposer = decode(method(artifact=path), models)
-    assert all(account.rounds.keys() == {"half"} for account in proposer.accounts.values())
+    done, _ = decode(method(artifact=path), models)
+    assert all(one.routing.rounds.keys() == {"half"} for one in done)
 
 
 def test_a_draft_that_never_wins_is_kept_and_never_serves(models, encoder, tmp_path):
@@ -217,10 +217,10 @@ def test_a_draft_that_never_wins_is_kept_and_never_serves(models, encoder, tmp_p
     made.net.out.bias.data[1] = -1e4
     path = write(tmp_path / "router", models, made)
     done, proposer = decode(method(artifact=path), models)
-    assert not any("ngram" in proposer.accounts[one.id].rounds for one in done)
+    assert not any("ngram" in one.routing.rounds for one in done)
     assert [one.name for one in proposer.profiles] == ["half", "ngram", "none"]
-    _, proposer = decode(method(artifact=path, router={"type": "fixed", "draft": "ngram"}), models)
-    assert all(account.rounds.keys() == {"ngram"} for account in proposer.accounts.values())
+    done, _ = decode(method(artifact=path, router={"type": "fixed", "draft": "ngram"}), models)
+    assert all(one.routing.rounds.keys() == {"ngram"} for one in done)
 
 
 @pytest.mark.parametrize(

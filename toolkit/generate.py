@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import artifact, chat, config, methods
+from toolkit.engine.routing import Account
 from toolkit.engine.types import Generation, Request, Sampling
 from toolkit.errors import UserError
 from toolkit.hub import ModelConfig, Models
 from toolkit.nets.router import KIND
-from toolkit.proposers.routed import Account, Routed
 
 
 @dataclass
@@ -37,8 +37,8 @@ def main(prompt: str, overrides: list[str]) -> int:
     [generation] = decoder.generate([Request(0, tokens)], settings.sampling, on_token=_stream)
     print()
     print(summary(method.name, generation), file=sys.stderr)
-    if isinstance(decoder.proposer, Routed):
-        print(routed(decoder.proposer.accounts[generation.id]), file=sys.stderr)
+    if generation.routing is not None:
+        print(routed(generation.routing), file=sys.stderr)
     return 0
 
 

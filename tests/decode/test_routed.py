@@ -217,9 +217,9 @@ def test_what_each_choice_took_is_told():
         assert told >= sum(len(one.tokens) for one in done if one.id % 2 == draft)
     ticks = next(now) - 1
     assert 0 < sum(seconds for _, _, seconds in router.observed) <= ticks
-    assert {
-        name: sum(proposer.accounts[i].rounds[name] for i in range(4)) for name in (drafts[0].name, drafts[1].name)
-    } == {drafts[draft].name: sum(len(one.windows) for one in done if one.id % 2 == draft) for draft in (0, 1)}
+    assert {name: sum(one.routing.rounds[name] for one in done) for name in (drafts[0].name, drafts[1].name)} == {
+        drafts[draft].name: sum(len(one.windows) for one in done if one.id % 2 == draft) for draft in (0, 1)
+    }
 
 
 def test_who_takes_a_draft_up_pays_for_what_it_reads():

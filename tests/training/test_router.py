@@ -158,7 +158,7 @@ def test_it_serves(whole):
     done = decoder.generate(requests, Sampling(max_new_tokens=6))
     plain = methods.decoder(methods.resolve("baseline", "x"), models).generate(requests, Sampling(max_new_tokens=6))
     assert [one.tokens for one in done] == [one.tokens for one in plain]
-    assert all(len(decoder.proposer.accounts[one.id].rounds) == 1 for one in done)
+    assert all(len(one.routing.rounds) == 1 for one in done)
 
 
 def test_a_prompt_s_features_are_the_same_in_training_and_serving(whole, monkeypatch):

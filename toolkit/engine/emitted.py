@@ -45,6 +45,12 @@ def count(generations: Sequence[Generation], emitted: Sequence[Emitted]) -> None
             generation.counters[name] = generation.counters.get(name, 0) + more
 
 
+def route(generations: Sequence[Generation], draft: Draft) -> None:
+    if draft.accounts:
+        for generation, account in zip(generations, draft.accounts, strict=True):
+            generation.routing = account
+
+
 def add_divergence(generations: Sequence[Generation], draft: Draft, verdict: Verdict, divergence: Tensor) -> None:
     """Of the places up to and including the first rejection: behind it nothing is emitted."""
     places = torch.arange(draft.tokens.shape[1], device=divergence.device)

@@ -135,6 +135,7 @@ class SpecDecoder:
                 self.trace.round(batch, draft, verdict, target, drafting, verifying)
             generations = [row.generation for row in rows]
             emitted.count(generations, given)
+            emitted.route(generations, draft)
             gaps = emitted.gaps(target) if self.record_gaps else None
             if self.record_divergence:
                 emitted.add_divergence(generations, draft, verdict, self.accept.divergence(batch, draft, target))

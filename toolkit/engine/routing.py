@@ -4,8 +4,9 @@ A router says which draft serves a prompt before anything of it is decoded, and 
 sees the past only: under a lossless rule what it says changes how fast a text is written, never its law.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,15 @@ class Choice:
 
     draft: int
     confidence: float | None = None
+
+
+@dataclass
+class Account:
+    """What a router made of a request. Its generation carries it (`Draft.accounts`)."""
+
+    confidence: float | None  # of its first choice
+    seconds: float  # its share of what choosing took
+    rounds: Counter[str] = field(default_factory=Counter)  # by draft
 
 
 class Router(Protocol):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from toolkit.engine.rng import Rng
+from toolkit.engine.routing import Account
 from toolkit.engine.vocabulary import Vocabulary
 from toolkit.errors import UserError
 
@@ -106,6 +107,7 @@ class Generation:
     divergence: float | None = None  # sum of D over the verified places; only with record_divergence
     counters: dict[str, int] = field(default_factory=dict)  # what its acceptance rule counted, summed over the rounds
     sources: str = ""  # a letter a token: 1 or 2, the draft whose choice a gate took, or t, the target; "": no gate
+    routing: Account | None = None  # None: no router chose its draft
     lossless: bool = True
 
 
@@ -175,6 +177,7 @@ class Draft:
     steps: tuple[Step, ...] = ()  # the N steps that the candidates were drawn from; none of a prompt lookup
     vocabulary: Vocabulary | None = None  # of the steps' logits; None: the target's
     gate: Gating | None = None  # None: no gate chose the candidates
+    accounts: Sequence[Account] = ()  # a row's, from its first window to its last; (): no router chose its draft
 
     @staticmethod
     def empty(batch: Batch) -> "Draft":

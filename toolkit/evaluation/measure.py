@@ -16,7 +16,6 @@ from toolkit.evaluation import system, turns
 from toolkit.evaluation.prompts import Prompt
 from toolkit.evaluation.recipe import SamplingConfig, SpeedConfig
 from toolkit.evaluation.records import Record, SetName
-from toolkit.proposers.routed import Account, Routed
 from toolkit.tasks._types import Problem, Score, Task
 
 
@@ -85,17 +84,15 @@ def resume_key(setting: Setting, config: dict, prompt: Prompt, block: Block) -> 
 
 def decode(
     decoder: SpecDecoder, prompts: Sequence[Prompt], sampling: Sampling, repeat: int = 0
-) -> list[tuple[int, Generation | Exception, Account | None]]:
-    """Per prompt: how many were decoded with it, its generation or what it died of, and what a router made of it."""
+) -> list[tuple[int, Generation | Exception]]:
+    """Per prompt: how many were decoded with it, and its generation or what it died of."""
     requests = [Request(prompt.request_id, prompt.tokens, repeat) for prompt in prompts]
     try:
         first = decoder.generate(requests, sampling)
-        accounts = decoder.proposer.accounts if isinstance(decoder.proposer, Routed) else {}  # of the first turn
-        done = turns.go_on(decoder, prompts, requests, sampling, first)
-        return [(len(requests), generation, accounts.get(generation.id)) for generation in done]
+        return [(len(requests), generation) for generation in turns.go_on(decoder, prompts, requests, sampling, first)]
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a row
         if len(prompts) == 1:
-            return [(1, error, None)]
+            return [(1, error)]
     return [outcome for prompt in prompts for outcome in decode(decoder, [prompt], sampling, repeat)]
 
 
@@ -107,9 +104,9 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
     outcomes = decode(contender.decoder, block.prompts, setting.sampling_of(block), block.repeat)
     peak = system.peak_memory(device)
     problems = (prompt.problem for prompt in block.prompts)
-    scores = _judged(setting.task, [(p, outcome) for p, (_, outcome, _) in zip(problems, outcomes, strict=True)])
+    scores = _judged(setting.task, [(p, outcome) for p, (_, outcome) in zip(problems, outcomes, strict=True)])
     rows = []
-    for prompt, (batch, outcome, account), score in zip(block.prompts, outcomes, scores, strict=True):
+    for prompt, (batch, outcome), score in zip(block.prompts, outcomes, scores, strict=True):
         first = block.prompts[0] if batch > 1 else prompt
         row = Record(
             set=block.set,
@@ -128,8 +125,6 @@ def measure(setting: Setting, contender: Contender, block: Block) -> list[Record
             peak_memory=peak,
         )
         _fill(row, outcome, score)
-        if row.ok and account is not None:
-            row.routed, row.routing_seconds = dict(account.rounds), account.seconds
         rows.append(row)
     return rows
 
@@ -174,6 +169,8 @@ def _count(row: Record, generation: Generation) -> None:
     row.divergence = generation.divergence
     row.windows = turns.windows(generation)
     row.rounds, row.counters, row.sources = generation.rounds, generation.counters, generation.sources
+    if generation.routing is not None:
+        row.routed, row.routing_seconds = dict(generation.routing.rounds), generation.routing.seconds
     row.drafts = sum(proposed > 0 for proposed, _ in windows)
     row.proposed = sum(proposed for proposed, _ in windows)
     row.accepted = sum(accepted for _, accepted in windows)

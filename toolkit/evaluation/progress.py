@@ -11,13 +11,13 @@ LINE_EVERY = 10.0  # seconds
 
 
 class Bar:
-    """`with Bar("speed", total) as bar: bar.advance(3, "ngram")`."""
+    """`with Bar("speed", total) as bar: bar.advance(3, "ngram")`. Not shown: where another process shows it."""
 
-    def __init__(self, name: str, total: int) -> None:
-        self.name, self.total, self.done = name, total, 0
+    def __init__(self, name: str, total: int, *, shown: bool = True) -> None:
+        self.name, self.total, self.done, self.shown = name, total, 0, shown
         self.start = self.last = time.monotonic()
         self.progress: Progress | None = None
-        if sys.stderr.isatty():
+        if shown and sys.stderr.isatty():
             self.progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -39,16 +39,20 @@ class Bar:
     ) -> None:
         if self.progress:
             self.progress.stop()
-        elif self.done:
+        elif self.shown and self.done:
             self._line("")
 
     def advance(self, items: int, what: str) -> None:
-        self.done += items
+        self.reach(self.done + items, what)
+
+    def reach(self, done: int, what: str) -> None:
+        """So many of the total, whoever did them."""
+        self.done = done
         now = time.monotonic()
         if self.progress:
             rate = f"{self.done / (now - self.start):.2f} prompts/s"
             self.progress.update(self.task, completed=self.done, description=f"{self.name}: {what}", rate=rate)
-        elif now - self.last > LINE_EVERY:
+        elif self.shown and now - self.last > LINE_EVERY:
             self.last = now
             self._line(f", {what}")
 

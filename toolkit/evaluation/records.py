@@ -125,44 +125,56 @@ def encode(record: Record) -> bytes:
     return json.dumps(finite(asdict(record)), ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
 
 
+@dataclass(frozen=True)
+class Lines:
+    """What a file of rows holds. bad: number, line, and why it is no row. torn: the last line has no end."""
+
+    rows: list[Record]
+    bad: list[tuple[int, bytes, str]]
+    torn: bool
+
+
+def read(path: Path) -> Lines:
+    """Nothing is written."""
+    found = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    lines = Lines([], [], bool(found[-1]))
+    for number, line in enumerate(found, start=1):
+        if not line:
+            continue
+        try:
+            lines.rows.append(parse(line))
+        except (ValueError, TypeError) as error:
+            what = "torn (the run was killed while writing it)" if number == len(found) else "corrupt"
+            lines.bad.append((number, line, f"{what}: {error}"))
+    return lines
+
+
 class RecordFile:
     """The rows of one output directory. Open it under the directory's lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[Record] = []
-        bad: list[tuple[int, bytes, str]] = []
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
-        torn = bool(lines and lines[-1])
-        for number, line in enumerate(lines, start=1):
-            if not line:
-                continue
-            try:
-                self.rows.append(parse(line))
-            except (ValueError, TypeError) as error:
-                bad.append((number, line, str(error)))
-        if bad:
-            aside = path.with_suffix(".corrupt.jsonl")
-            with aside.open("ab") as file:
-                file.writelines(line + b"\n" for _, line, _ in bad)
-            for number, _, reason in bad:
-                what = "torn (the run was killed while writing it)" if torn and number == len(lines) else "corrupt"
-                print(
-                    f"warning: {path} line {number} is {what}: {reason}. Moved to {aside.name}; the other "
-                    f"{len(self.rows)} rows are kept and this one is decoded again.",
-                    file=sys.stderr,
-                )
-        if bad or torn:
+        found = read(path)
+        self.rows = found.rows
+        self._set_aside(path, found)
+        if found.bad or found.torn:
             self.rewrite(self.rows)
 
     def keep(self, wanted: Callable[[Record], bool]) -> None:
         """Drop the rows that are not wanted, and all but the first row of an item."""
-        first: dict[Item, Record] = {}
-        for row in self.rows:
-            if wanted(row):
-                first.setdefault(row.item, row)
-        if len(first) < len(self.rows):
-            self.rewrite(list(first.values()))
+        kept = _firsts(row for row in self.rows if wanted(row))
+        if len(kept) < len(self.rows):
+            self.rewrite(kept)
+
+    def take_in(self, others: Iterable[Path]) -> None:
+        """The rows of other files whose items are not here yet, all at once. These files are left as they are."""
+        rows = [*self.rows]
+        for path in others:
+            found = read(path)
+            self._set_aside(path, found)
+            rows += found.rows
+        if len(rows) > len(self.rows):
+            self.rewrite(_firsts(rows))
 
     def rewrite(self, rows: list[Record]) -> None:
         write_atomic(self.path, b"".join(encode(row) for row in rows))
@@ -177,3 +189,24 @@ class RecordFile:
                 file.flush()
             os.fsync(file.fileno())
         self.rows.extend(rows)
+
+    def _set_aside(self, path: Path, found: Lines) -> None:
+        if not found.bad:
+            return
+        aside = self.path.with_suffix(".corrupt.jsonl")
+        with aside.open("ab") as file:
+            file.writelines(line + b"\n" for _, line, _ in found.bad)
+        for number, _, why in found.bad:
+            print(
+                f"warning: {path} line {number} is {why}. Moved to {aside.name}; the other {len(found.rows)} rows are "
+                "kept and this one is decoded again.",
+                file=sys.stderr,
+            )
+
+
+def _firsts(rows: Iterable[Record]) -> list[Record]:
+    """The first row of each item."""
+    first: dict[Item, Record] = {}
+    for row in rows:
+        first.setdefault(row.item, row)
+    return list(first.values())

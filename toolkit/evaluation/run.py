@@ -3,6 +3,9 @@
 Order of a run: the speed set (warm-up, then every method on each block of prompts, in turn), the quality set, the
 greedy-equality check, the summary. With `speed.methods: front` the quality set goes first and says who is timed. What
 an earlier, killed run left in the output directory is not done again.
+
+Under `accelerate launch` the processes share the quality set. The first one does all the rest (`_lead`), while the
+others wait (`_help`): the two meet at the same barriers.
 """
 
 import argparse
@@ -13,20 +16,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
 from toolkit import config
 from toolkit.errors import exit_code
-from toolkit.evaluation import compose, report, system, timed
+from toolkit.evaluation import agreement, compose, parts, report, timed
 from toolkit.evaluation import plan as planning
 from toolkit.evaluation import recipe as recipes
-from toolkit.evaluation.measure import Contender, decode, measure
-from toolkit.evaluation.outdir import OutDir
+from toolkit.evaluation.agreement import Session
+from toolkit.evaluation.measure import Block, Contender, decode, measure
+from toolkit.evaluation.outdir import RECORDS, OutDir
 from toolkit.evaluation.plan import Plan, item
 from toolkit.evaluation.progress import Bar
 from toolkit.evaluation.prompts import prepare
+from toolkit.evaluation.ranks import Ranks, joined
 from toolkit.evaluation.recipe import EvalRecipe
-from toolkit.evaluation.records import Record, RecordFile
+from toolkit.evaluation.records import Record, RecordFile, read
 from toolkit.hub import Models
 
 WARM_UP = 16  # tokens
@@ -39,32 +42,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", nargs="+", metavar="RECIPE | DIR... | key=value", help="as sampling.temperature=1.0")
     parser.add_argument("--task", action="append", default=[], help="a task, or several (gsm8k, for directories)")
     arguments = parser.parse_intermixed_args(argv)
-    overrides = [word for word in arguments.what if "=" in word and not Path(word).is_dir()]
+    overrides = [word for word in arguments.what if _is_override(word)]
     named = [word for word in arguments.what if word not in overrides]
     return exit_code(lambda: _run(named, arguments.task, overrides), "the same command goes on from here")
 
 
+def _is_override(word: str) -> bool:
+    try:
+        return "=" in word and not Path(word).is_dir()
+    except OSError:  # too long for a name, as lists of methods are
+        return True
+
+
 def _run(named: list[str], tasks: list[str], overrides: list[str]) -> int:
+    ranks = joined()
     if len(named) == 1 and not Path(named[0]).is_dir() and len(tasks) < 2:
-        return evaluate(recipes.load(named[0], [*(f"task={task}" for task in tasks), *overrides]), named[0])
+        recipe = recipes.load(named[0], [*(f"task={task}" for task in tasks), *overrides])
+        return measured(recipe, named[0], ranks)[0]
     composed = compose.compose(named, tasks, overrides)
-    print(compose.described(composed), flush=True)
-    codes = [evaluate(one.recipe, one.name) for one in composed]
+    if ranks.first:
+        print(compose.described(composed), flush=True)
+    codes = [measured(one.recipe, one.name, ranks)[0] for one in composed]
     outs = [str(one.recipe.out) for one in composed]
-    if len(outs) > 1:
+    if len(outs) > 1 and ranks.first:
         print(f"side by side: python -m eval.compare {' '.join(outs)}")
     return max(codes)
 
 
-def evaluate(recipe: EvalRecipe, source: str) -> int:
-    """Run a recipe -> 0, or 1 when some method got through no prompt at all. `source`: how the user named it."""
-    return measured(recipe, source)[0]
+def measured(recipe: EvalRecipe, source: str, ranks: Ranks) -> tuple[int, list[Record]]:
+    """Run a recipe -> 0, or 1 when some method got through no prompt at all, and the rows that the recipe asks for.
 
-
-def measured(recipe: EvalRecipe, source: str) -> tuple[int, list[Record]]:
-    """As `evaluate`, and the rows that the recipe asks for."""
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
+    `source`: how the user named it. Only the first process knows of all rows; of the others nothing is to be told.
+    """
+    ranks.use_threads(recipe.threads)
     asked, recipe = recipe, recipes.with_artifacts(recipe, source)
     chosen = recipes.contenders(recipe, source)
     module, options = config.piece("tasks", recipe.task, f"{source}: task")
@@ -77,21 +87,51 @@ def measured(recipe: EvalRecipe, source: str) -> tuple[int, list[Record]]:
     plan = Plan(Path(source).stem, recipe, models, prompts, contenders, setting, cells)
     # How many problems are taken is no part of the identity: a recipe may be extended
     dataset = {"type": module.__name__.rpartition(".")[2], **asdict(options), "limit": None}
-    with OutDir(Path(recipe.out or f"results/{plan.name}"), source, plan.identity(dataset)) as out:
+    path, identity = Path(recipe.out or f"results/{plan.name}"), plan.identity(dataset)
+    plan, session = agreement.agreed(plan, identity, ranks)
+    if not ranks.first:
+        _help(plan, path / RECORDS, ranks)
+        return 0, []
+    with OutDir(path, source, identity) as out:
         out.keep_recipe(asdict(asked))
-        records = RecordFile(out.records)
-        plan.tidy(records)
-        plan = plan.narrowed(records.rows)
-        if plan.missing(records.rows):
-            started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            out.add_session({"id": setting.session, "started": started, "system": system.metadata()})
-        if recipe.speed.methods == timed.FRONT:
-            _run_quality(plan, records)
-            plan = plan.narrowed(records.rows)
+        return _lead(plan, session, out, ranks)
+
+
+def _lead(plan: Plan, session: Session, out: OutDir, ranks: Ranks) -> tuple[int, list[Record]]:
+    """Everything, but for what others take of the quality set."""
+    records = RecordFile(out.records)
+    parts.merge(records)
+    plan.tidy(records)
+    plan = plan.narrowed(records.rows)
+    if plan.missing(records.rows):
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        out.add_session(
+            {"id": session.id, "started": started, "system": session.system, "processes": ranks.count},
+        )
+    front = plan.recipe.speed.methods == timed.FRONT
+    ranks.wait()  # nobody is at work when the clock runs
+    if not front:
         _run_speed(plan, records)
-        _run_quality(plan, records)
-        own = plan.own(records.rows)
-        return report.write(plan, out, own), own
+    ranks.wait()
+    if jobs := _quality_jobs(plan, records.rows):
+        _run_quality(plan, jobs, records if ranks.count == 1 else parts.own(records.path, session.id, ranks), ranks)
+        parts.merge(records)
+    if front:
+        plan = plan.narrowed(records.rows)
+        _run_speed(plan, records)
+    own = plan.own(records.rows)
+    code = report.write(plan, out, own)
+    ranks.wait()
+    return code, own
+
+
+def _help(plan: Plan, records: Path, ranks: Ranks) -> None:
+    """The share of a process that is not the first. What it reads nobody writes to meanwhile."""
+    ranks.wait()
+    ranks.wait()
+    if jobs := _quality_jobs(plan, read(records).rows):
+        _run_quality(plan, jobs, parts.own(records, plan.setting.session, ranks), ranks)
+    ranks.wait()
 
 
 def _run_speed(plan: Plan, records: RecordFile) -> None:
@@ -120,9 +160,9 @@ def _run_speed(plan: Plan, records: RecordFile) -> None:
                 bar.advance(len(blocks[i].prompts), contender.name)
 
 
-def _run_quality(plan: Plan, records: RecordFile) -> None:
+def _quality_jobs(plan: Plan, there: Sequence[Record]) -> list[tuple[Contender, Block]]:
     """The missing prompts of each method, those of similar length together."""
-    missing = plan.missing(records.rows)
+    missing = plan.missing(there)
     size = plan.recipe.quality.batch
     jobs = []
     for contender in plan.quality_contenders():
@@ -131,9 +171,16 @@ def _run_quality(plan: Plan, records: RecordFile) -> None:
             prompts.sort(key=lambda prompt: len(prompt.tokens))
             batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
             jobs += [(contender, replace(block, index=i, prompts=batch)) for i, batch in enumerate(batches)]
-    if not jobs:
-        return
-    with Bar("quality set", sum(len(block.prompts) for _, block in jobs)) as bar:
-        for contender, block in jobs:
-            records.append(measure(plan.setting, contender, block))
-            bar.advance(len(block.prompts), contender.name)
+    return jobs
+
+
+def _run_quality(plan: Plan, jobs: Sequence[tuple[Contender, Block]], into: RecordFile, ranks: Ranks) -> None:
+    """Whole batches are shared out, so that a text has the same company however many processes there are."""
+    total = sum(len(block.prompts) for _, block in jobs)
+    with ranks.together(), Bar("quality set", total, shown=ranks.first) as bar:
+        for contender, block in ranks.take(jobs):
+            into.append(measure(plan.setting, contender, block))
+            bar.reach(ranks.done(len(block.prompts)), contender.name)
+        ranks.wait()
+        if bar.done < total:
+            bar.reach(total, "all")

@@ -3,6 +3,7 @@
 `axes` name the changes: each value of an axis is a list of overrides of `recipe`. Every cell is an ordinary eval run in
 a directory of its own, so a killed study goes on and each cell can be looked into. `compare` sets two values of an axis
 side by side over the same prompts: accuracy, acceptance, and seconds per correct answer, with paired intervals.
+Under `accelerate launch` the processes share each cell's quality set; the first one writes the table.
 `matrix` does so with methods: drafts that are named as the values of an axis (see study_matrix).
 """
 
@@ -18,6 +19,7 @@ from toolkit.errors import UserError
 from toolkit.evaluation import recipe as recipes
 from toolkit.evaluation import run, study_matrix, study_table
 from toolkit.evaluation.compare import Side, compare
+from toolkit.evaluation.ranks import joined
 from toolkit.evaluation.study_matrix import MatrixConfig
 from toolkit.evaluation.study_table import Cell
 from toolkit.files import finite, write_atomic, write_json
@@ -76,13 +78,15 @@ def _run(study: StudyRecipe, source: str, overrides: list[str]) -> int:
             methods = list(recipes.contenders(recipe, study.recipe))
             study_matrix.check(study.matrix, study.axes, methods, source)
         planned.append((values, recipe))
-    cells, code = [], 0
+    cells, code, ranks = [], 0, joined()
     for number, (values, recipe) in enumerate(planned, start=1):
-        print(f"cell {number} of {len(planned)}: {', '.join(values)}", file=sys.stderr, flush=True)
-        ended, rows = run.measured(recipe, study.recipe)
+        if ranks.first:
+            print(f"cell {number} of {len(planned)}: {', '.join(values)}", file=sys.stderr, flush=True)
+        ended, rows = run.measured(recipe, study.recipe, ranks)
         code = max(code, ended)
         cells.append(Cell(values, Path(recipe.out), rows))
-    _summarise(study, source, out, cells)
+    if ranks.first:
+        _summarise(study, source, out, cells)
     return code
 
 

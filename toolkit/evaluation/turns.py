@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from toolkit.engine.loop import SpecDecoder
+from toolkit.engine.routing import Account
 from toolkit.engine.types import Generation, Request, Sampling, Times
 from toolkit.evaluation.prompts import Prompt
 
@@ -93,7 +94,15 @@ def _joined(past: Generation, told: tuple[int, ...], answer: Generation, waited:
         gaps=[*past.gaps, *answer.gaps],
         divergence=sum(divergences) if divergences else None,
         counters={name: past.counters.get(name, 0) + count for name, count in answer.counters.items()},
+        routing=_routing(past.routing, answer.routing),
         lossless=past.lossless and answer.lossless,
         told=_told(past) + len(told),
         turns=[*_turns(past), (len(past.windows), len(past.tokens), len(told))],
     )
+
+
+def _routing(past: Account | None, answer: Account | None) -> Account | None:
+    """Every turn is routed anew."""
+    if past is None or answer is None:
+        return None
+    return Account(past.confidence, past.seconds + answer.seconds, past.rounds + answer.rounds)

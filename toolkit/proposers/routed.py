@@ -10,9 +10,8 @@ rows that it serves; a head, which would need the target's states of that text, 
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 from toolkit import config as recipes
 from toolkit.engine import clock as clocks
 from toolkit.engine import fits
-from toolkit.engine.routing import Asked, Router
+from toolkit.engine.routing import Account, Asked, Router
 from toolkit.engine.types import Batch, Draft, LengthPolicy, Proposer, TargetView, Verdict, Wants
 from toolkit.errors import UserError
 from toolkit.hub import Models
@@ -74,18 +73,10 @@ class Served:
 
     request: int
     draft: int
+    account: Account
     age: int = 0  # rounds under this choice
     tokens: int = 0  # emitted in them
     seconds: float = 0.0  # its share of theirs, and what its draft took to read the text
-
-
-@dataclass
-class Account:
-    """What came of a request."""
-
-    confidence: float | None  # of its first choice
-    seconds: float  # its share of what choosing took
-    rounds: Counter[str] = field(default_factory=Counter)  # by draft, once it has ended
 
 
 class Routed:
@@ -116,10 +107,10 @@ class Routed:
         began = self._now()
         choices = self.router.choose(asked)
         share = (self._now() - began) / len(batch)
-        self.rows = [Served(one.request, choice.draft) for one, choice in zip(asked, choices, strict=True)]
-        self.accounts = {  # by request, of the batch that began last
-            one.request: Account(choice.confidence, share) for one, choice in zip(asked, choices, strict=True)
-        }
+        self.rows = [
+            Served(one.request, choice.draft, Account(choice.confidence, share))
+            for one, choice in zip(asked, choices, strict=True)
+        ]
         self.groups: dict[int, Group] = {}  # by server
         for server in sorted({self._server[row.draft] for row in self.rows}):
             served = [b for b, row in enumerate(self.rows) if self._server[row.draft] == server]
@@ -132,7 +123,8 @@ class Routed:
         for group in self.groups.values():
             group.propose(batch, length.limit)
             self._laps.append(self._now())
-        return merged(batch, list(self.groups.values()))
+        draft = merged(batch, list(self.groups.values()))
+        return replace(draft, accounts=[row.account for row in self.rows])
 
     def commit(self, batch: Batch, draft: Draft, verdict: Verdict, target: TargetView) -> None:
         for group in self.groups.values():
@@ -143,6 +135,7 @@ class Routed:
         for group, began, ended in zip(self.groups.values(), self._laps, self._laps[1:], strict=False):
             for b in group.rows.tolist():
                 row = self.rows[b]
+                row.account.rounds[self.profiles[row.draft].name] += 1
                 row.age, row.tokens = row.age + 1, row.tokens + emitted[b]
                 row.seconds += common + (ended - began) / len(group.rows)
 
@@ -173,10 +166,11 @@ class Routed:
         share = (self._now() - began) / len(due)
         left = {}  # row -> the draft that it had
         for b, choice in zip(due, choices, strict=True):
-            self.accounts[self.rows[b].request].seconds += share
-            if choice.draft != self.rows[b].draft:
-                left[b] = self.rows[b].draft
-            self.rows[b] = Served(self.rows[b].request, choice.draft)
+            row = self.rows[b]
+            row.account.seconds += share
+            if choice.draft != row.draft:
+                left[b] = row.draft
+            self.rows[b] = Served(row.request, choice.draft, row.account)
         if left:
             self._regroup(batch, left)
 
@@ -215,7 +209,6 @@ class Routed:
 
     def _close(self, row: Served) -> None:
         """A choice is over."""
-        self.accounts[row.request].rounds[self.profiles[row.draft].name] += row.age
         if self.router.learns and row.tokens:
             self.router.observe(row.draft, row.tokens, row.seconds)
 

@@ -1,0 +1,32 @@
+"""What each of several processes has decoded, a file each, until the first of them takes it into records.jsonl.
+
+A file's name is its session's and its process's, so no start writes into what another one has left. Merging may be
+killed anywhere: the rows are in one place or the other, or in both, and then the second time is dropped.
+"""
+
+from pathlib import Path
+
+from toolkit.evaluation.ranks import Ranks
+from toolkit.evaluation.records import RecordFile
+
+PARTS = "parts"
+
+
+def own(records: Path, session: str, ranks: Ranks) -> RecordFile:
+    """Where a process writes what comes into `records` later."""
+    folder = records.parent / PARTS
+    folder.mkdir(exist_ok=True)
+    return RecordFile(folder / f"{session}-{ranks.place}.jsonl")
+
+
+def merge(records: RecordFile) -> None:
+    """The parts that are there, of any session and any number of processes, become rows of records.jsonl."""
+    folder = records.path.parent / PARTS
+    if not folder.is_dir():
+        return
+    paths = sorted(folder.glob("*.jsonl"))
+    records.take_in(paths)
+    for path in paths:
+        path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
