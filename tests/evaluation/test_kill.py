@@ -89,7 +89,7 @@ def at_the_report(tiny, moment):
 
 
 def kill_one_or_all(tiny, reached, moment):
-    """-> whether they were still at work. Whoever is left ends by itself."""
+    """-> whether they were still at work. Whoever is left is ended as a launcher does it."""
     processes = begin([str(tiny.recipe), *SHARED], 2)
     deadline = time.monotonic() + 60
     while all(process.is_alive() for process in processes) and not reached():
@@ -99,6 +99,8 @@ def kill_one_or_all(tiny, reached, moment):
     doomed = moment.choice([processes, processes[:1], processes[1:]])
     for process in doomed:
         process.kill()
+    for process in processes:
+        process.terminate()
     end(processes, patience=20)
     return any(process.exitcode == -signal.SIGKILL for process in doomed)
 

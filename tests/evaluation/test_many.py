@@ -150,6 +150,15 @@ def test_another_number_of_processes_goes_on(tmp_path, temperature):
     assert [session["processes"] for session in many.results()["sessions"]] == [2, 3, 1]
 
 
+def test_who_waits_for_the_dead_ends_by_itself(tmp_path):
+    """Where no launcher of its machine does it."""
+    tiny, said = Tiny(tmp_path), tmp_path / "said"
+    asked = ["1", str(tiny.recipe), *SMALL, "quality.batch=5", "seeds=[0,1]"]
+    assert end(begin(asked, 2, mortal, said=said)) == [1, -signal.SIGKILL]
+    assert "process 0 of 2 ends, as another one has ended" in said.read_text()
+    assert "Connection closed by peer" in said.read_text() and list(tiny.out.glob("parts/*.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
