@@ -34,7 +34,7 @@ def mt_bench(tiny, monkeypatch):
 def test_a_conversation_is_its_turns_one_after_the_other(baseline):
     sampling = Sampling(max_new_tokens=5)
     asked = [Prompt(Problem("a", "", None), (5, 6, 7), ((8, 9), (3,))), Prompt(Problem("b", "", None), (4, 5))]
-    outcomes = [outcome for _, outcome in measure.decode(baseline, asked, sampling)]
+    outcomes = [outcome for _, outcome, _ in measure.decode(baseline, asked, sampling)]
     context, tokens, windows = asked[0].tokens, [], []
     for follow_up in ((), *asked[0].follow_ups):
         [answer] = baseline.generate([Request(asked[0].request_id, (*context, *tokens, *follow_up))], sampling)
@@ -110,7 +110,7 @@ def code(tiny, monkeypatch):
 
     def writing(*arguments):
         outcomes = real(*arguments)
-        for _, outcome in outcomes:
+        for _, outcome, _ in outcomes:
             outcome.text, outcome.finish = written["text"], "length"
         return outcomes
 

@@ -1,5 +1,6 @@
 """What several sections of a report share: columns, names of files, and intervals said in words."""
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -15,11 +16,17 @@ from toolkit.report.runs import Group
 METHOD = Column("method", "method")
 EXACT = Column("exact", "exact", help="its output law is the target's own")
 NOTHING = "no difference shown"
+_LONGEST = 80  # letters of a group in a file's name
 
 
 def stem(section: str, group: Group, groups: Sequence[Group]) -> str:
     """Of a file's name: with the group's where there are several."""
-    return section if len(groups) == 1 else f"{section}_{slug(group.name)}"
+    if len(groups) == 1:
+        return section
+    name = slug(group.name)
+    if len(name) > _LONGEST:  # a group of many directories
+        name = f"{name[:_LONGEST]}-{hashlib.sha256(group.name.encode()).hexdigest()[:6]}"
+    return f"{section}_{name}"
 
 
 def slug(name: str) -> str:
