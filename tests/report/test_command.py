@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.report import sample
+from tests.report import sample, synthetic
 from toolkit import cli, files
 from toolkit.errors import UserError
 from toolkit.report import writing
+
+SMALL = synthetic.Size(quality=6, speed=6, tokens=16)
 
 
 def write(seed, out):
@@ -24,7 +26,7 @@ def write(seed, out):
 def write_a_little(seed, out):
     """In less time, so that kills come at all of its steps."""
     whole = sample.page(seed, methods=3)
-    charts = replace(whole.sections[1], parts=whole.sections[1].parts[:2])
+    charts = replace(whole.sections[1], parts=whole.sections[1].parts[:1])
     writing.write(replace(whole, sections=[whole.sections[0], charts]), Path(out), lambda what: None)
 
 
@@ -56,20 +58,20 @@ def test_everything_is_written(tmp_path):
 
 def test_again_is_the_same_and_another_takes_its_place(tmp_path):
     out = tmp_path / "report"
-    write(0, out)
+    write_a_little(0, out)
     first = tree(out)
-    write(0, out)
+    write_a_little(0, out)
     assert tree(out) == first, "no date, no order by chance"
-    write(1, out)
+    write_a_little(1, out)
     assert tree(out).keys() == first.keys() and tree(out) != first
 
 
 def test_without_the_one_step_it_is_done_in_two(tmp_path, monkeypatch):
     monkeypatch.setattr("toolkit.artifact.swap", lambda one, other: False)
     out = tmp_path / "report"
-    write(0, out)
+    write_a_little(0, out)
     first = tree(out)
-    write(1, out)
+    write_a_little(1, out)
     assert tree(out) != first
     assert {path.name for path in tmp_path.iterdir()} == {"report", ".report.lock"}
 
@@ -114,56 +116,81 @@ def test_two_of_a_name_are_a_bug(tmp_path):
     assert not (tmp_path / "report").exists()
 
 
+def test_the_command_writes_beside_its_run_and_says_so(tmp_path, capsys):
+    run = tmp_path / "run"
+    synthetic.write(run, synthetic.METHODS[:3], size=SMALL)
+    assert cli.main(["report", str(run)]) == 0
+    said = capsys.readouterr()
+    assert f"{run / 'report' / 'report.html'}: " in said.out and "report.md, " in said.out and " PNG" in said.out
+    assert said.err.startswith("report: reading ")
+    page = (run / "report" / "report.html").read_text()
+    names = [path.stem for path in (run / "report" / "tables").iterdir()]
+    assert names and all(f'id="table-{name}"' in page for name in names)
+    first = tree(run / "report")
+    assert cli.main(["report", str(run)]) == 0
+    assert tree(run / "report") == first
+
+
 def test_the_command_refuses_before_it_reads(tmp_path, capsys):
     (tmp_path / "notes.txt").touch()
     assert cli.main(["report", str(tmp_path / "missing"), "--out", str(tmp_path)]) == 2
     assert "notes.txt, which is no report's" in capsys.readouterr().err
 
 
-def start(seed, out):
+def report(seed, out):
+    """The whole command, over one of two runs beside its output."""
+    cli.main(["report", str(Path(out).parent / f"run{seed}"), "--out", str(out)])
+
+
+def start(work, seed, out):
     """In a process of its own; a fork of a server that has imported everything, so it starts at once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.report.test_command", "toolkit.report.pictures"])
-    process = context.Process(target=write_a_little, args=(seed, str(out)))
+    context.set_forkserver_preload(["tests.report.test_command", "toolkit.report.pictures", "toolkit.report.content"])
+    process = context.Process(target=work, args=(seed, str(out)))
     process.start()
     return process
 
 
-def killed_at_random(tmp_path, kills):
+def killed_at_random(tmp_path, work, kills):
     """After every kill what is there is one of the two reports, byte for byte."""
     moment = random.Random(kills)
     whole, took = [], math.inf
     for seed in (0, 1):
         began = time.monotonic()
-        process = start(seed, tmp_path / f"whole{seed}")
+        process = start(work, seed, tmp_path / f"whole{seed}")
         process.join()
         took = min(took, time.monotonic() - began)
         assert process.exitcode == 0
         whole.append(tree(tmp_path / f"whole{seed}"))
     out = tmp_path / "report"
-    write_a_little(0, out)
+    work(0, out)
     in_time = 0
     for n in range(kills):
-        process = start((n + 1) % 2, out)
+        process = start(work, (n + 1) % 2, out)
         time.sleep(moment.random() * took)
         process.kill()
         process.join()
         in_time += process.exitcode == -signal.SIGKILL
         assert tree(out) in whole, f"half a report after kill {n}"
     assert in_time > kills / 2, "most had ended before the kill"
-    process = start(1, out)
+    process = start(work, 1, out)
     process.join()
     assert process.exitcode == 0 and tree(out) == whole[1]
-    assert {path.name for path in tmp_path.iterdir() if "whole" not in path.name} == {"report", ".report.lock"}
+    assert {path.name for path in tmp_path.iterdir() if "whole" not in path.name and path.name[:3] != "run"} == {
+        "report",
+        ".report.lock",
+    }
 
 
 def test_killed_five_times(tmp_path):
-    killed_at_random(tmp_path, 5)
+    killed_at_random(tmp_path, write_a_little, 5)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times(tmp_path):
-    killed_at_random(tmp_path, 20)
+def test_the_command_killed_twenty_times(tmp_path):
+    for seed in (0, 1):
+        synthetic.write(tmp_path / f"run{seed}", synthetic.METHODS[:3], size=SMALL, seed=seed)
+    killed_at_random(tmp_path, report, 20)
 
 
 def swapping(one, other):

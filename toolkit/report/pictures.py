@@ -139,7 +139,8 @@ def _one(axes: Axes, xs: list[float], known: list[Point], place: int, name: str,
     kept = [point.marked or not scatter for point in known]
     fills = [colour if whole else "white" for whole in kept]
     ys = [point.y for point in known]
-    axes.scatter(xs, ys, 40, fills, marker=marker, edgecolors=colour, label=_label(name, place), zorder=3)
+    axes.scatter(xs, ys, 40, fills, marker=marker, edgecolors=colour, zorder=3)
+    axes.scatter([], [], 40, colour, marker=marker, label=_label(name, place))  # the legend's, filled
 
 
 def _names(axes: Axes, chart: Chart) -> None:
