@@ -73,7 +73,7 @@ def test_positions():
 
 
 def test_quality():
-    drawn = table.quality_table(QUALITY)
+    drawn = table.quality_table(QUALITY, "accuracy")
     assert drawn.title == "Quality (n=2, batched, never timed)"
     assert cells(drawn, "baseline")["accuracy [95%]"] == "50.0% [9.5, 90.5]"
     assert cells(drawn, "ngram")["accuracy [95%]"] == "= AR (lossless)"
@@ -85,7 +85,8 @@ def test_quality():
 def test_verdicts_go_by_the_test():
     base = judged("baseline", [True] * 8 + [False] * 2)
     rows = [*base, *judged("worse", [False] * 10), *judged("same", [True] * 6 + [False] * 4)]
-    drawn = table.quality_table(qualities(rows, ["baseline", "worse", "same"]))
+    drawn = table.quality_table(qualities(rows, ["baseline", "worse", "same"]), "pass@1")
+    assert "pass@1 [95%]" in drawn.columns
     assert [(cells(drawn, name)["lost / gained"], cells(drawn, name)["p"]) for name in ("worse", "same")] == [
         ("8 / 0", "0.0078"),
         ("2 / 0", "0.5"),
@@ -127,7 +128,11 @@ def test_an_exact_method_faster_than_its_tau_is_suspect():
 
 def test_everything_fits_120_columns():
     console = Console(width=table.WIDTH, record=True, file=io.StringIO())
-    tables = [table.speed_table(LONG, {}), table.time_table(LONG, "x", "cuda"), table.quality_table(QUALITY)]
+    tables = [
+        table.speed_table(LONG, {}),
+        table.time_table(LONG, "x", "cuda"),
+        table.quality_table(QUALITY, "accuracy"),
+    ]
     console.print(table.render(tables, ["note"]))
     text = console.export_text()
     assert cells(tables[0], "ngram")["speedup [95%]"] in text

@@ -43,6 +43,9 @@ def test_problems_take_turns_and_keep_their_tasks(prompts):
     assert task.score(sums, f"so #### {sums.answer}").path == "hashes"
     assert task.response(chat) == "It is 0." and task.response(sums).endswith(f"#### {sums.answer}")
     assert [one.id for one in built(tasks=[STEPS, prompts], limit=2).problems()] == [problems[0].id, problems[1].id]
+    told = [(sums, f"#### {sums.answer}"), (chat, "1"), (chat, "0")]
+    assert task.scores(told) == [task.score(*one) for one in told]
+    assert task.metric == "accuracy" and built(tasks=[prompts | {"score": "none"}]).metric is None
     assert task.fingerprint() != built(tasks=[STEPS | {"limit": 2}, prompts]).fingerprint()
 
 

@@ -37,6 +37,7 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
             "methods": {
                 c.name: {**c.described, "lossless": c.lossless, "grid": _place(plan, c)} for c in plan.contenders
             },
+            "metric": plan.setting.task.metric,  # what accuracy is of; null: answers have no verdict
             "untimed": dict(plan.untimed),  # method -> why its speed was not measured
             "sessions": out.sessions,  # each with its system: one, unless the run was killed or extended
             "peak_memory": memory,
@@ -55,7 +56,7 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
         tables += counters.tables(speed, "speed set")
         tables += routing_report.tables(routed)
     if quality:
-        tables.append(table.quality_table(quality))
+        tables.append(table.quality_table(quality, plan.setting.task.metric))
         tables += counters.tables(quality, "quality set")
     drawn = [each for each in tables if each is not None]
     write_atomic(out.path / "table.md", table.markdown(plan.name, drawn, notes).encode())

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from toolkit.evaluation.records import SCHEMA_VERSION, Record, required
-from toolkit.evaluation.score import Quality, Speed
+from toolkit.evaluation.score import ACCURACY, Quality, Speed
 from toolkit.evaluation.stats import Interval
 from toolkit.files import write_json
 
@@ -151,6 +151,7 @@ class ResultsFile(_Open):
     recipe: Recipe
     models: dict[str, dict[str, Any]]
     methods: dict[str, Method]
+    metric: str | None = ACCURACY  # what accuracy is of; null: answers have no verdict
     sessions: list[Session]
     speed: list[SpeedRow]
     quality: list[QualityRow]

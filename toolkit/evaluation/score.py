@@ -15,6 +15,7 @@ from toolkit.evaluation.paired import Paired, by_question, paired
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.stats import Interval, Pair, speedup, wilson
 
+ACCURACY = "accuracy"  # the share of right answers, where a task has no other name for it
 BASELINE = "baseline"
 PHASES = ("prefill", "draft", "verify", "host")
 

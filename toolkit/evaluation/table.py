@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from toolkit.evaluation.equality import Equality
-from toolkit.evaluation.score import BASELINE, PHASES, Quality, Speed
+from toolkit.evaluation.score import ACCURACY, BASELINE, PHASES, Quality, Speed
 from toolkit.evaluation.stats import FEWEST_BLOCKS, NO_DIFFERENCE
 from toolkit.export.figures import NONE, number, percent, share, times
 
@@ -96,8 +96,20 @@ def position_table(speeds: Sequence[Speed], positions: int = 8) -> Table | None:
     return Table(f"Acceptance by position (speed set, {_count(drafting)})", columns, rows, [note])
 
 
-def quality_table(qualities: Sequence[Quality]) -> Table:
-    columns = ["method", "exact", "n", "accuracy [95%]", "lost / gained", "p", "D", "tokens", "cut", "errors"]
+def quality_table(qualities: Sequence[Quality], metric: str | None) -> Table:
+    """metric: what the share of right answers is called; None where nothing is judged."""
+    columns = [
+        "method",
+        "exact",
+        "n",
+        f"{metric or ACCURACY} [95%]",
+        "lost / gained",
+        "p",
+        "D",
+        "tokens",
+        "cut",
+        "errors",
+    ]
     rows = [
         [
             q.method,

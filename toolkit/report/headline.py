@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from toolkit.evaluation.pareto_points import Point
-from toolkit.evaluation.score import BASELINE, per_correct
+from toolkit.evaluation.score import ACCURACY, BASELINE, per_correct
 from toolkit.evaluation.stats import Interval
 from toolkit.evaluation.table import speed_warnings
 from toolkit.export.figures import share, times
@@ -100,6 +100,7 @@ def _notes(group: Group) -> list[str]:
         f"temperature {sampling['temperature']:g}, at most {sampling['max_new_tokens']} tokens, chat template "
         f"{'on' if setting['chat_template'] else 'off'}"
     ]
+    notes += [f"accuracy is {metric}" for metric in group.metrics if metric != ACCURACY]
     notes += [note for note in group.joined.notes if not note.startswith("WARNING")]
     notes += speed_warnings(group.speeds)
     missing = [f"{point.method}: {point.untimed}" for point in group.points if point.untimed]

@@ -19,7 +19,7 @@ from toolkit.evaluation.joined import Joined, Run
 from toolkit.evaluation.outdir import RECIPE, flat
 from toolkit.evaluation.pareto_points import Point
 from toolkit.evaluation.records import Record
-from toolkit.evaluation.score import BASELINE, Speed
+from toolkit.evaluation.score import ACCURACY, BASELINE, Speed
 
 _NAMED = ("target.name", "target.adapters", "task.type")  # what a group's name says anyway
 
@@ -54,6 +54,12 @@ class Group:
     @property
     def temperature(self) -> float:
         return self.joined.identity["sampling"]["temperature"]
+
+    @property
+    def metrics(self) -> list[str]:
+        """What its accuracy is called; [] where answers have no verdict. Older runs do not say."""
+        found = [run.results.get("metric", ACCURACY) for run in self.runs]
+        return list(dict.fromkeys(metric for metric in found if metric))
 
     @property
     def on_cuda(self) -> bool:

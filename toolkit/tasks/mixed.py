@@ -32,6 +32,12 @@ class Mixed:
     by_domain: Mapping[str, Task]
     selected: Sequence[tuple[str, Problem]]  # domain, problem as its own task has it
 
+    @property
+    def metric(self) -> str | None:
+        """The tasks', in their order, each once."""
+        named = dict.fromkeys(task.metric for task in self.by_domain.values() if task.metric)
+        return ", ".join(named) or None
+
     def problems(self) -> list[Problem]:
         return [
             replace(problem, id=f"{domain}/{problem.id}", meta={**problem.meta, "domain": domain})
@@ -46,6 +52,13 @@ class Mixed:
 
     def score(self, problem: Problem, text: str) -> Score:
         return self._of(problem).score(problem, text)
+
+    def scores(self, answers: Sequence[tuple[Problem, str]]) -> list[Score]:
+        verdicts = {}
+        for domain, task in self.by_domain.items():
+            its = [i for i, (problem, _) in enumerate(answers) if problem.meta["domain"] == domain]
+            verdicts |= zip(its, task.scores([answers[i] for i in its]), strict=True)
+        return [verdicts[i] for i in range(len(answers))]
 
     def fingerprint(self) -> str:
         content = {domain: task.fingerprint() for domain, task in self.by_domain.items()}
