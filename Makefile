@@ -127,8 +127,8 @@ artifacts: $(STAMP)  ## train what is missing in checkpoints/ (hours; it says fi
 	  done; \
 	done
 
-test: $(STAMP)  ## the quick tests
-	$(BIN)/python -m pytest -q -rs -m "$(QUICK)"
+test: $(STAMP)  ## the quick tests, a process a core (four at most)
+	$(BIN)/python -m pytest -q -rs -n logical --maxprocesses 4 --dist loadfile -m "$(QUICK)"
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -rs -m slow
