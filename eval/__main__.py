@@ -1,8 +1,8 @@
-"""`python -m eval RECIPE [key=value ...]`: measure the methods of a recipe against plain autoregression."""
+"""`python -m eval RECIPE | DIR... [key=value ...]`, also `draftsmith eval`: methods beside plain autoregression."""
 
 import sys
 
-from toolkit.evaluation.run import main
+from toolkit import cli
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.main(["eval", *sys.argv[1:]]))

@@ -36,8 +36,9 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     if argv[:1] == ["eval"]:
         from toolkit.evaluation import run
+        from toolkit.report import command
 
-        return run.main(argv[1:])
+        return run.main(argv[1:], command.write)
     if argv[:1] == ["bench"]:
         from toolkit.evaluation import bench
 

@@ -8,7 +8,7 @@ import yaml
 
 from tests.artifacts import TINY, eagle_head, manifest
 from tests.evaluation.composing import change, everything
-from toolkit import artifact
+from toolkit import artifact, cli
 from toolkit.errors import UserError
 from toolkit.evaluation import compositions
 from toolkit.evaluation.compose import compose
@@ -61,6 +61,15 @@ def test_every_kind_becomes_a_method_and_is_run(tiny, made, capsys):
     assert {row["status"] for row in rows} == {"ok"}
     assert [name for name in METHODS if name in {row["method"] for row in rows}] == METHODS
     assert tiny.results()["recipe"]["target"]["adapters"] == [made["cot"]]
+
+
+def test_directories_end_in_one_report(tiny, made, capsys):
+    options = ["sampling.max_new_tokens=8", "speed.prompts=5", "quality.prompts=2", f"out={tiny.out}"]
+    tasks = ["--task", task(tiny), "--task", "{type: gsm_symbolic, limit: 5}"]
+    assert cli.main(["eval", made["cot"], made["small"], *tasks, *options]) == 0
+    page = (tiny.out / "report" / "report.html").read_text()
+    assert "jsonl" in page and "gsm_symbolic" in page and "small" in page
+    assert f"{tiny.out}/report/report.html: " in capsys.readouterr().out
 
 
 def test_the_written_recipe_is_the_same_run(tiny, made):
@@ -116,7 +125,7 @@ def test_a_recipe_a_target_and_a_task(tiny, made, tmp_path, capsys):
     options = ["sampling.max_new_tokens=4", "speed.prompts=1", "quality.enabled=false", f"out={tmp_path / 'all'}"]
     assert main([made["cot"], base, "--task", task(tiny), *options]) == 0
     both = [str(tmp_path / "all" / name) for name in ("cot-jsonl", "tiny-random-llama-jsonl")]
-    assert f"python -m eval.compare {' '.join(both)}" in capsys.readouterr().out
+    assert f"draftsmith report {' '.join(both)} --out {tmp_path}/all/report" in capsys.readouterr().out
     assert all((Path(path) / "records.jsonl").is_file() for path in both)
 
 

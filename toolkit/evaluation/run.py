@@ -12,7 +12,7 @@ import argparse
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -35,8 +35,17 @@ from toolkit.hub import Models
 WARM_UP = 16  # tokens
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the recipe that the arguments name, or those that artifact directories make -> the exit code."""
+def say_how_to_report(runs: Sequence[Path], out: Path) -> None:
+    print(f"one page of all: draftsmith report {' '.join(map(str, runs))} --out {out}")
+
+
+def main(
+    argv: Sequence[str] | None = None, reported: Callable[[Sequence[Path], Path], None] = say_how_to_report
+) -> int:
+    """Run the recipe that the arguments name, or those that artifact directories make -> the exit code.
+
+    reported: what follows the runs of directories, given these and the place of a report.
+    """
     does = "Measure the methods of a recipe, or of checkpoint directories; a killed run goes on."
     parser = argparse.ArgumentParser(prog="eval", description=does)
     parser.add_argument("what", nargs="+", metavar="RECIPE | DIR... | key=value", help="as sampling.temperature=1.0")
@@ -44,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_intermixed_args(argv)
     overrides = [word for word in arguments.what if _is_override(word)]
     named = [word for word in arguments.what if word not in overrides]
-    return exit_code(lambda: _run(named, arguments.task, overrides), "the same command goes on from here")
+    return exit_code(lambda: _run(named, arguments.task, overrides, reported), "the same command goes on from here")
 
 
 def _is_override(word: str) -> bool:
@@ -54,7 +63,9 @@ def _is_override(word: str) -> bool:
         return True
 
 
-def _run(named: list[str], tasks: list[str], overrides: list[str]) -> int:
+def _run(
+    named: list[str], tasks: list[str], overrides: list[str], reported: Callable[[Sequence[Path], Path], None]
+) -> int:
     ranks = joined()
     if len(named) == 1 and not Path(named[0]).is_dir() and len(tasks) < 2:
         recipe = recipes.load(named[0], [*(f"task={task}" for task in tasks), *overrides])
@@ -63,9 +74,9 @@ def _run(named: list[str], tasks: list[str], overrides: list[str]) -> int:
     if ranks.first:
         print(compose.described(composed), flush=True)
     codes = [measured(one.recipe, one.name, ranks)[0] for one in composed]
-    outs = [str(one.recipe.out) for one in composed]
-    if len(outs) > 1 and ranks.first:
-        print(f"side by side: python -m eval.compare {' '.join(outs)}")
+    outs = [Path(one.recipe.out) for one in composed]
+    if ranks.first:
+        reported(outs, (outs[0] if len(outs) == 1 else outs[0].parent) / "report")
     return max(codes)
 
 

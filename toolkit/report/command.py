@@ -22,7 +22,12 @@ def main(argv: Sequence[str], does: str) -> int:
     )
     given = parser.parse_args(argv)
     paths: list[Path] = given.directories
-    out = given.out or (paths[0] / "report" if len(paths) == 1 else OUT)
+    write(paths, given.out or (paths[0] / "report" if len(paths) == 1 else OUT))
+    return 0
+
+
+def write(paths: Sequence[Path], out: Path) -> None:
+    """The report of these runs, and what was written on the screen. UserError where it cannot be written there."""
     from toolkit.report import content, writing  # numpy, and what reads records and draws
 
     writing.check(out)  # before anything takes long
@@ -33,7 +38,6 @@ def main(argv: Sequence[str], does: str) -> int:
         written = writing.write(page, out, say)
     for line in _told(written, out):
         print(line)
-    return 0
 
 
 def _told(written: Sequence[Path], out: Path) -> list[str]:
