@@ -21,6 +21,7 @@ from toolkit.evaluation.pareto_points import Point
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE, Speed
 
+BESIDE = ("lossless", "grid", "own")  # of a method's entry in results.json: what is none of its pieces
 _NAMED = ("target.name", "target.adapters", "task.type")  # what a group's name says anyway
 
 
