@@ -124,8 +124,9 @@ def _pairs(groups: Sequence[Group]) -> list[list[Value]]:
 
 
 def _asked(group: Group) -> tuple[str, dict[str, Any]]:
-    """What lengths of texts depend on beside the target and its prompts."""
-    return group.joined.identity["task"]["type"], group.joined.identity["sampling"]
+    """The task, and how texts are drawn; not how long they may get: of who needs more, `cut` says whether he had it."""
+    sampling = group.joined.identity["sampling"]
+    return group.joined.identity["task"]["type"], {key: sampling[key] for key in ("temperature", "top_k", "top_p")}
 
 
 def _side(group: Group) -> Side:
