@@ -38,11 +38,13 @@ def test_failed_rows_are_not_counted():
 
 def test_a_row_has_what_its_generation_counted():
     generation = Generation(
-        0, 0, 3, tokens=[1, 2, 3], windows=[(2, 2), (1, 0)], rounds=1, counters=dict(GATED), sources="12t"
+        0, 0, 3, tokens=[1, 2, 3], windows=[(2, 2), (1, 0)], rejected=[[], [7]], rounds=1, counters=dict(GATED)
     )
+    generation.sources = "12t"
     made = row("gated")
     measure._count(made, generation)
     assert (made.rounds, made.drafts, made.accepted, made.counters) == (1, 2, 2, GATED)
+    assert made.windows == [[2], [0, 7]]
     assert parse(encode(made)).sources == "12t"
 
 

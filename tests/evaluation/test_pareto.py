@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from toolkit.evaluation.pareto import AtSpeed, at_speed, dominates, front, hypervolume
-from toolkit.evaluation.stats import difference, mcnemar
+from toolkit.evaluation.stats import mcnemar, ratio
 
 
 @pytest.mark.parametrize("width", [2, 3])
@@ -69,13 +69,13 @@ def test_mcnemar_is_the_exact_binomial():
 
 
 def test_a_paired_difference():
-    assert difference(np.empty((0, 2))) is None
-    none = difference(np.array([[0.0, 1.0]] * 30))
+    assert ratio([]) is None
+    none = ratio([(0, 1)] * 30)
     assert (none.value, none.low, none.high) == (0.0, 0.0, 0.0)
     # 10 of 40 lost: a share's interval, about 0.25 +- 1.96 sqrt(0.25 0.75 / 40)
-    lost = difference(np.array([[-1.0, 1.0]] * 10 + [[0.0, 1.0]] * 30))
+    lost = ratio([(-1, 1)] * 10 + [(0, 1)] * 30)
     assert lost.value == -0.25
     assert (lost.low, lost.high) == (pytest.approx(-0.384, abs=0.03), pytest.approx(-0.116, abs=0.03))
     # two seeds of a prompt count as one draw of it
-    twice = difference(np.array([[-2.0, 2.0]] * 10 + [[0.0, 2.0]] * 30))
+    twice = ratio([(-2, 2)] * 10 + [(0, 2)] * 30)
     assert (twice.low, twice.high) == (lost.low, lost.high)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from toolkit.evaluation.stats import Interval, Pair, difference, mcnemar, speedup, verdict, wilson
+from toolkit.evaluation.stats import ENDLESS, Interval, Pair, ends, mcnemar, ratio, speedup, verdict, wilson
 
 
 # Newcombe (1998), Statistics in Medicine 17, table I, method 3 (Wilson's score)
@@ -110,6 +110,24 @@ def test_what_was_not_measured_has_no_verdict():
 
 @pytest.mark.parametrize(("n", "known"), [(1, False), (4, False), (5, True)])
 def test_few_prompts_give_a_difference_and_no_bounds(n, known):
-    found = difference(np.array([[1.0, 1.0]] * n))
+    found = ratio([(1, 1)] * n)
     assert (found.value, math.isfinite(found.low)) == (1.0, known)
     assert (verdict(found, 0.0) == "higher") == known
+
+
+def test_nothing_to_divide_by():
+    assert ratio([]) is None
+    assert ratio([(3, 0)] * 9) is None
+
+
+def test_a_ratio_that_a_resample_may_not_have_is_open_at_one_end():
+    """Tokens a right answer, where one of ten is right: a third of the resamples has none."""
+    found = ratio([(50, 1), *[(50, 0)] * 9])
+    assert found.value == 500 and 100 < found.low < 500 and found.high == ENDLESS
+
+
+@pytest.mark.parametrize("endless", [math.inf, math.nan])
+def test_between_a_figure_and_what_has_no_end_is_nothing(endless):
+    draws = np.array([1.0] * 1950 + [endless] * 50)  # the upper bound falls between the two
+    assert ends(draws) == (1.0, ENDLESS)
+    assert ends(np.array([1.0] * 1960 + [endless] * 40)) == (1.0, 1.0)

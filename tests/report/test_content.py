@@ -10,6 +10,8 @@ import pytest
 from tests.evaluation.conftest import Tiny
 from tests.report.synthetic import METHODS, PLAIN, Made, Size, write
 from toolkit.errors import UserError
+from toolkit.evaluation import parts
+from toolkit.evaluation.ranks import Alone
 from toolkit.evaluation.stats import Interval
 from toolkit.report.content import page
 from toolkit.report.page import Chart, Example, Table, Text
@@ -138,6 +140,47 @@ def test_a_killed_run_is_reported_from_its_rows(tmp_path):
     (tmp_path / "killed" / "recipe.yaml").unlink()
     with pytest.raises(UserError, match=r"has no results.json.*no recipe.yaml"):
         page([tmp_path / "killed"])
+
+
+def test_parts_of_a_killed_run_are_in_its_report(tmp_path):
+    rows = write(tmp_path / "killed", METHODS[:2], finished=False)
+    records = tmp_path / "killed" / "records.jsonl"
+    lines = records.read_bytes().splitlines(keepends=True)
+    own = parts.own(records, "session", Alone(False)).path
+    own.write_bytes(b"".join(lines[5:]) + b'{"set": "qua')
+    records.write_bytes(b"".join(lines[:7]))  # two rows are in both, as a merge that was killed leaves them
+    assert f"{len(rows)} rows" in page([tmp_path / "killed"]).subtitle
+    records.unlink()
+    assert f"{len(rows) - 5} rows" in page([tmp_path / "killed"]).subtitle
+    own.unlink()
+    with pytest.raises(UserError, match="no row of the baseline yet"):
+        page([tmp_path / "killed"])
+
+
+def test_a_speed_set_in_which_nothing_ended(tmp_path):
+    write(tmp_path / "run", METHODS[:1], failing=12)
+    found = page([tmp_path / "run"])
+    assert {"headline", "failures"} <= by_id(found).keys() and not {"latency", "phases"} & by_id(found).keys()
+    assert any("12 rows failed" in note for table in parts_of(found, Table) for note in table.notes)
+
+
+def test_who_refutes_a_claim_is_not_outvoted(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / name, METHODS[:2])
+    summary = json.loads((tmp_path / "a" / "results.json").read_text())
+    summary["equality"][0] |= {"equal": 10, "near_ties": 0, "bugs": 2}
+    (tmp_path / "a" / "results.json").write_text(json.dumps(summary))
+    for order in ("ab", "ba"):
+        table = by_id(page([tmp_path / name for name in order]))["certificate"].parts[-1]
+        assert [row[-1] for row in table.rows] == ["claimed, and REFUTED by 2 of 12 texts"]
+
+
+def test_targets_at_other_temperatures_are_not_compared(tmp_path):
+    write(tmp_path / "plain", METHODS[:2])
+    for temperature, paired in ((0.0, 1), (1.0, 0)):
+        write(tmp_path / "other", METHODS[:2], adapters=["checkpoints/cod"], temperature=temperature)
+        found = parts_of(page([tmp_path / "plain", tmp_path / "other"]), Table)
+        assert [table.name for table in found].count("answer_tokens_paired") == paired
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -7,8 +7,7 @@ import math
 import pytest
 
 from tests.report import sample
-from toolkit.evaluation.compare import ENDLESS
-from toolkit.evaluation.stats import Interval
+from toolkit.evaluation.stats import ENDLESS, Interval
 from toolkit.report.grid import grid
 from toolkit.report.page import Column, Table
 from toolkit.report.shown import style, visible

@@ -13,9 +13,7 @@ import numpy as np
 from toolkit.evaluation.paired import Paired, by_question, paired
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE
-from toolkit.evaluation.stats import FEWEST_BLOCKS, RESAMPLES, Interval
-
-ENDLESS = 1e12  # stands for a cost without end, which JSON cannot say
+from toolkit.evaluation.stats import FEWEST_BLOCKS, RESAMPLES, Interval, ends
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,4 @@ def _ratio(base: _Draws, other: _Draws) -> Interval:
 
 def _interval(value: float, draws: np.ndarray) -> Interval:
     """A resample without a single right answer costs infinitely much, and counts as that."""
-    if np.isnan(draws).all():
-        return Interval(value, np.nan, np.nan)
-    low, high = np.quantile(np.nan_to_num(draws, nan=np.inf, posinf=ENDLESS), [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+    return Interval(value, np.nan, np.nan) if np.isnan(draws).all() else Interval(value, *ends(draws))

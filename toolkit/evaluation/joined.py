@@ -5,7 +5,6 @@ the key that does. A quality run and a speed run of one recipe fit together. A m
 the baseline that was timed beside it.
 """
 
-import gc
 import itertools
 import json
 from collections.abc import Sequence
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import UserError
-from toolkit.evaluation import system
+from toolkit.evaluation import records, system
 from toolkit.evaluation.outdir import difference
 from toolkit.evaluation.paired import Question
-from toolkit.evaluation.records import Record, parse
+from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE
 
 
@@ -106,20 +105,13 @@ def together(runs: Sequence[Run]) -> Joined:
     return Joined(setting(runs[0], timed=False), methods, answers, speed, untimed, notes)
 
 
-def rows(path: Path, *, torn: bool = False) -> list[Record]:
-    """Of a records.jsonl. torn: its last line may be half of one, which is left out."""
-    lines = path.read_bytes().split(b"\n")
-    collected = gc.isenabled()
-    gc.disable()  # rows hold no cycles, and to look for some again and again takes longer than to read them
-    try:
-        return [parse(line) for line in (lines[:-1] if torn else lines) if line]
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: a line is no row ({error}); run its recipe again, which mends it.") from None
-    finally:
-        if collected:
-            gc.enable()
+def rows(path: Path) -> list[Record]:
+    """Of a records.jsonl, which has to be whole."""
+    found = records.read(path)
+    if found.bad:
+        number, _, why = found.bad[0]
+        raise UserError(f"{path} line {number} is {why}; run its recipe again, which mends it.")
+    return found.rows
 
 
 def apart(one: Run, other: Run) -> str | None:

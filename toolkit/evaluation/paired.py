@@ -8,10 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from toolkit.evaluation.records import Record
-from toolkit.evaluation.stats import NO_DIFFERENCE, SURE, Interval, difference, mcnemar, verdict
+from toolkit.evaluation.stats import NO_DIFFERENCE, SURE, Interval, mcnemar, ratio, verdict
 
 Question = tuple[str, int]  # prompt id, seed
 
@@ -52,9 +50,9 @@ def paired(mine: Mapping[Question, Record], theirs: Mapping[Question, Record]) -
         return None
     flat = [change for of_prompt in changes.values() for change in of_prompt]
     lost, gained = flat.count(-1), flat.count(1)
-    table = np.array([[sum(of_prompt), len(of_prompt)] for of_prompt in changes.values()], dtype=float)
+    difference = ratio([(sum(of_prompt), len(of_prompt)) for of_prompt in changes.values()])
     p = mcnemar(lost, gained) if len(flat) == len(changes) else None
-    return Paired(len(flat), lost, gained, difference(table), p)
+    return Paired(len(flat), lost, gained, difference, p)
 
 
 def beside(mine: Mapping[Question, Record], theirs: Mapping[Question, Record]) -> Iterator[tuple[str, Record, Record]]:

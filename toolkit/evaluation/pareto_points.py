@@ -80,7 +80,7 @@ def points(joined: Joined) -> list[Point]:
                 quality=quality,
                 speed=speed,
                 speedup=speedup,
-                paired=None if lossless else paired(joined.answers_of(name), joined.answers.get(BASELINE, {})),
+                paired=quality.paired if quality and not lossless else None,
                 untimed=joined.untimed.get(name),
             )
         )

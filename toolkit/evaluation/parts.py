@@ -7,7 +7,7 @@ killed anywhere: the rows are in one place or the other, or in both, and then th
 from pathlib import Path
 
 from toolkit.evaluation.ranks import Ranks
-from toolkit.evaluation.records import RecordFile
+from toolkit.evaluation.records import Record, RecordFile, firsts, read
 
 PARTS = "parts"
 
@@ -24,9 +24,20 @@ def merge(records: RecordFile) -> None:
     folder = records.path.parent / PARTS
     if not folder.is_dir():
         return
-    paths = sorted(folder.glob("*.jsonl"))
+    paths = _left(folder)
     records.take_in(paths)
     for path in paths:
         path.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
+
+
+def so_far(records: Path) -> list[Record]:
+    """What a run under way, or one that was killed, has decoded, without lines that are no rows. Nothing is written."""
+    # records.jsonl comes last: rows that are merged meanwhile are in one of the two
+    found = [read(path) for path in (*_left(records.parent / PARTS), records)]
+    return firsts(row for lines in reversed(found) for row in lines.rows)
+
+
+def _left(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"))

@@ -110,7 +110,8 @@ class Many:
         if self.first:
             self._store.set(key, said)
         self._meet()
-        return self._store.get(key).decode()
+        with self._with_others():
+            return self._store.get(key).decode()
 
     def wait(self) -> None:
         self._meet()

@@ -5,10 +5,12 @@ repairs it: a line that does not parse is named, moved to `records.corrupt.jsonl
 The rest is kept.
 """
 
+import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
@@ -135,18 +137,41 @@ class Lines:
 
 
 def read(path: Path) -> Lines:
-    """Nothing is written."""
+    """Nothing is written. UserError where rows are of another schema version."""
     found = path.read_bytes().split(b"\n") if path.exists() else [b""]
     lines = Lines([], [], bool(found[-1]))
-    for number, line in enumerate(found, start=1):
-        if not line:
-            continue
-        try:
-            lines.rows.append(parse(line))
-        except (ValueError, TypeError) as error:
-            what = "torn (the run was killed while writing it)" if number == len(found) else "corrupt"
-            lines.bad.append((number, line, f"{what}: {error}"))
+    with _uncollected():
+        for number, line in enumerate(found, start=1):
+            if not line:
+                continue
+            try:
+                lines.rows.append(parse(line))
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from None
+            except (ValueError, TypeError) as error:
+                what = "torn (the run was killed while writing it)" if number == len(found) else "corrupt"
+                lines.bad.append((number, line, f"{what}: {error}"))
     return lines
+
+
+def firsts(rows: Iterable[Record]) -> list[Record]:
+    """The first row of each item."""
+    first: dict[Item, Record] = {}
+    for row in rows:
+        first.setdefault(row.item, row)
+    return list(first.values())
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Rows hold no cycles, and to look for some again and again takes longer than to read them."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 class RecordFile:
@@ -162,7 +187,7 @@ class RecordFile:
 
     def keep(self, wanted: Callable[[Record], bool]) -> None:
         """Drop the rows that are not wanted, and all but the first row of an item."""
-        kept = _firsts(row for row in self.rows if wanted(row))
+        kept = firsts(row for row in self.rows if wanted(row))
         if len(kept) < len(self.rows):
             self.rewrite(kept)
 
@@ -174,7 +199,7 @@ class RecordFile:
             self._set_aside(path, found)
             rows += found.rows
         if len(rows) > len(self.rows):
-            self.rewrite(_firsts(rows))
+            self.rewrite(firsts(rows))
 
     def rewrite(self, rows: list[Record]) -> None:
         write_atomic(self.path, b"".join(encode(row) for row in rows))
@@ -202,11 +227,3 @@ class RecordFile:
                 "kept and this one is decoded again.",
                 file=sys.stderr,
             )
-
-
-def _firsts(rows: Iterable[Record]) -> list[Record]:
-    """The first row of each item."""
-    first: dict[Item, Record] = {}
-    for row in rows:
-        first.setdefault(row.item, row)
-    return list(first.values())

@@ -16,6 +16,7 @@ RESAMPLES = 2000
 FEWEST_BLOCKS = 5  # resampling fewer says nothing of the prompts that were not drawn
 SURE = 0.05  # a p above it shows no difference
 NO_DIFFERENCE = "no difference shown"
+ENDLESS = 1e12  # stands for a ratio without end, which JSON cannot say
 
 
 @dataclass(frozen=True)
@@ -67,33 +68,40 @@ def speedup(pairs: Sequence[Pair], resamples: int = RESAMPLES, seed: int = 0) ->
     if not pairs:
         return None
     table = np.array([[p.tokens, p.seconds, p.base_tokens, p.base_seconds] for p in pairs], dtype=np.float64)
-    value = float(_ratio(table.sum(axis=0)))
+    value = float(_speedups(table.sum(axis=0)))
     if len(pairs) < FEWEST_BLOCKS:
         return Interval(value, math.nan, math.nan)
-    low, high = np.quantile(_ratio(resampled(table, resamples, seed)), [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+    return Interval(value, *ends(_speedups(resampled(table, resamples, seed))))
+
+
+def ratio(counts: Sequence[tuple[float, float]]) -> Interval | None:
+    """Of two sums, over and under: a share, a mean, or by how much two accuracies differ. Rows are resampled whole.
+
+    None where there is nothing to divide by; no bounds (NaN) below `FEWEST_BLOCKS`.
+    """
+    table = np.array(counts, dtype=np.float64).reshape(-1, 2)
+    over, under = table.sum(axis=0)
+    if not under:
+        return None
+    value = float(over / under)
+    if len(table) < FEWEST_BLOCKS:
+        return Interval(value, math.nan, math.nan)
+    sums = resampled(table)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Interval(value, *ends(sums[:, 0] / sums[:, 1]))
+
+
+def ends(draws: np.ndarray) -> tuple[float, float]:
+    """95% of the draws are between; one that had nothing to divide by counts as endless."""
+    known = np.nan_to_num(draws, nan=ENDLESS, posinf=ENDLESS)
+    # nothing is between a figure and what has no end
+    low, high = np.quantile(known, [0.025, 0.975], method="higher" if known.max() >= ENDLESS else "linear")
+    return float(low), float(high)
 
 
 def mcnemar(lost: int, gained: int) -> float:
     """Exact two-sided p: is it chance to which side the answers fell that only one of two methods had right?"""
     return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
-
-
-def difference(changes: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
-    """Of two methods' accuracies, prompts resampled with both answers on them.
-
-    None without a prompt; no bounds (NaN) below `FEWEST_BLOCKS`.
-    changes: [n, 2] a prompt: right answers that the one has more than the other, and answers of either.
-    """
-    n = len(changes)
-    if n == 0:
-        return None
-    value = float(changes[:, 0].sum() / changes[:, 1].sum())
-    if n < FEWEST_BLOCKS:
-        return Interval(value, math.nan, math.nan)
-    sums = resampled(changes, resamples, seed)
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
-    return Interval(value, float(low), float(high))
 
 
 def verdict(interval: Interval | None, nothing: float) -> str:
@@ -105,6 +113,6 @@ def verdict(interval: Interval | None, nothing: float) -> str:
     return "lower" if interval.high < nothing else NO_DIFFERENCE
 
 
-def _ratio(sums: np.ndarray) -> np.ndarray:
+def _speedups(sums: np.ndarray) -> np.ndarray:
     tokens, seconds, base_tokens, base_seconds = np.moveaxis(sums, -1, 0)
     return (tokens / seconds) / (base_tokens / base_seconds)

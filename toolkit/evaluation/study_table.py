@@ -14,11 +14,10 @@ matplotlib.use("Agg")  # files only: no window, no display
 from matplotlib import pyplot as plt  # noqa: E402
 
 from toolkit.evaluation import table  # noqa: E402
-from toolkit.evaluation.compare import ENDLESS  # noqa: E402
 from toolkit.evaluation.paired import Paired  # noqa: E402
 from toolkit.evaluation.plots import save  # noqa: E402
 from toolkit.evaluation.records import Record  # noqa: E402
-from toolkit.evaluation.stats import Interval, verdict  # noqa: E402
+from toolkit.evaluation.stats import ENDLESS, Interval, verdict  # noqa: E402
 from toolkit.evaluation.table import Table  # noqa: E402
 from toolkit.export.figures import NONE, bounds, number, percent, share, times  # noqa: E402
 from toolkit.files import finite  # noqa: E402

@@ -19,6 +19,10 @@ from toolkit.evaluation.stats import FEWEST_BLOCKS, NO_DIFFERENCE
 from toolkit.export.figures import NONE, number, percent, share, times
 
 WIDTH = 120
+CUDA_PHASES = (
+    "on CUDA prefill, draft and host are the time to launch their work, not to do it: the loop waits for the device "
+    "once a round, in verify, which holds what the others left running. Totals are right"
+)
 
 
 @dataclass
@@ -73,10 +77,7 @@ def time_table(speeds: Sequence[Speed], memory: str, device: str) -> Table:
     ]
     notes = [f"peak: {memory}"]
     if device == "cuda":
-        notes.append(
-            "on CUDA prefill, draft and host are the time to launch their work, not to do it: the loop waits for the "
-            "device once a round, in verify, which holds what the others left running. Totals are right"
-        )
+        notes.append(CUDA_PHASES)
     return Table(f"Where the time goes (speed set, {_count(speeds)})", columns, rows, notes)
 
 

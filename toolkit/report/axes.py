@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from toolkit.evaluation.compare import ENDLESS
+from toolkit.evaluation.stats import ENDLESS
 from toolkit.report.page import Chart, Form, Point
 from toolkit.report.shown import Style, style
 

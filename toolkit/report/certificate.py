@@ -39,7 +39,9 @@ _COLUMNS = [
 def section(groups: Sequence[Group]) -> Section | str:
     rows: list[list[Value]] = []
     for group in groups:
-        checked = {one["method"]: one for run in group.runs for one in run.results["equality"]}
+        found = [one for run in group.runs for one in run.results["equality"]]
+        # of several runs of a method the one that speaks against it, else the largest
+        checked = {one["method"]: one for one in sorted(found, key=lambda one: (one["bugs"], one["n"]))}
         rows += [_row(group, name, checked.get(name)) for name in group.joined.methods if name != BASELINE]
     if not rows:
         return "no method beside the baseline"

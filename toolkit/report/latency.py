@@ -23,9 +23,9 @@ _COLUMNS = [
 
 
 def section(groups: Sequence[Group]) -> Section | str:
-    found = [part for group in groups if group.speeds for part in _of(group, groups)]
+    found = [part for group in groups if any(speed.rows for speed in group.speeds) for part in _of(group, groups)]
     if not found:
-        return "no speed set"
+        return "no answer in a speed set"
     intro = (
         "Of the speed set, an answer at a time: from the beginning of its batch until its last token, until the first "
         "round gave its first tokens, and what each token after that round's took on average."

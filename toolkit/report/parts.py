@@ -5,17 +5,14 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import pairs
-from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval, resampled
+from toolkit.evaluation.stats import FEWEST_BLOCKS, NO_DIFFERENCE, Interval, ratio, verdict
 from toolkit.report.page import Column
 from toolkit.report.runs import Group
 
 METHOD = Column("method", "method")
 EXACT = Column("exact", "exact", help="its output law is the target's own")
-NOTHING = "no difference shown"
 _LONGEST = 80  # letters of a group in a file's name
 
 
@@ -43,9 +40,7 @@ def said(found: Interval | None, nothing: float, above: str, below: str) -> str 
         return None
     if math.isnan(found.low):
         return f"too few for an interval ({FEWEST_BLOCKS} blocks or more)"
-    if found.low <= nothing <= found.high:
-        return NOTHING
-    return above if found.low > nothing else below
+    return {"higher": above, "lower": below}.get(verdict(found, nothing), NO_DIFFERENCE)
 
 
 def bounds(found: Interval | None) -> tuple[float, float] | None:
@@ -60,8 +55,7 @@ def tau(rows: Iterable[Record]) -> Interval | None:
 
 def pace(rows: Sequence[Record]) -> Interval | None:
     """Tokens a second, resampled by block."""
-    blocks = pairs(rows, rows)
-    return over([block.tokens for block in blocks], [block.seconds for block in blocks])
+    return ratio([(block.tokens, block.seconds) for block in pairs(rows, rows)])
 
 
 def of_prompts(counts: Iterable[tuple[str, float, float]]) -> Interval | None:
@@ -70,17 +64,4 @@ def of_prompts(counts: Iterable[tuple[str, float, float]]) -> Interval | None:
     for prompt, above, below in counts:
         so_far = sums.get(prompt, (0.0, 0.0))
         sums[prompt] = (so_far[0] + above, so_far[1] + below)
-    return over([above for above, _ in sums.values()], [below for _, below in sums.values()])
-
-
-def over(above: Sequence[float], below: Sequence[float]) -> Interval | None:
-    """None where there is nothing to divide by."""
-    if not sum(below):
-        return None
-    value = sum(above) / sum(below)
-    if len(above) < FEWEST_BLOCKS:
-        return Interval(value, math.nan, math.nan)
-    sums = resampled(np.array([above, below], dtype=float).T)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+    return ratio([*sums.values()])

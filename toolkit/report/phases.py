@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from toolkit.evaluation.score import PHASES
+from toolkit.evaluation.table import CUDA_PHASES
 from toolkit.report import parts
 from toolkit.report.page import Chart, Column, Point, Section, Series, Table, Value
 from toolkit.report.runs import Group
@@ -14,16 +15,12 @@ _COLUMNS = [
     Column("round_ms", "a round", "ms", None, "after prefill, all rows of the batch together"),
     Column("peak_memory_bytes", "peak memory", "bytes"),
 ]
-_CUDA = (
-    "on CUDA prefill, draft and host are the time to launch their work: the loop waits for the device once a round, "
-    "in verify, which holds what the others left running; totals are right"
-)
 
 
 def section(groups: Sequence[Group]) -> Section | str:
-    found = [part for group in groups if group.speeds for part in _of(group, groups)]
+    found = [part for group in groups if any(speed.tokens for speed in group.speeds) for part in _of(group, groups)]
     if not found:
-        return "no speed set"
+        return "no answer in a speed set"
     return Section("phases", "Where the time goes", "Of the speed set's clock, which the host keeps.", found)
 
 
@@ -44,7 +41,7 @@ def _of(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
         for phase in PHASES
     ]
     memory = {str(run.results["peak_memory"]) for run in group.runs if run.results.get("peak_memory") and run.timed}
-    notes = [*([_CUDA] if group.on_cuda else []), *(f"peak memory: {one}" for one in sorted(memory))]
+    notes = [*([CUDA_PHASES] if group.on_cuda else []), *(f"peak memory: {one}" for one in sorted(memory))]
     name, title = parts.stem("phases", group, groups), parts.titled("Milliseconds a token by phase", group, groups)
     return [
         Chart(name, title, "stacked", "method", "ms a token", series, y_form="ms"),

@@ -8,9 +8,8 @@ from typing import Any
 from toolkit.evaluation.joined import Run
 from toolkit.evaluation.outdir import RECIPE, flat
 from toolkit.report.page import Column, Section, Table, Value
-from toolkit.report.runs import Group
+from toolkit.report.runs import BESIDE, Group
 
-_BESIDE = ("lossless", "grid", "own")
 _RUNS = [
     Column("directory", "directory"),
     Column("target", "target"),
@@ -104,7 +103,7 @@ def _methods(run: Run) -> list[list[Value]]:
     found: list[list[Value]] = []
     for name, pieces in run.results["methods"].items():
         slots = [_words(pieces[slot]) for slot in ("proposer", "length", "accept")]
-        other = {key: value for key, value in pieces.items() if key not in (*_BESIDE, "proposer", "length", "accept")}
+        other = {key: value for key, value in pieces.items() if key not in (*BESIDE, "proposer", "length", "accept")}
         found.append([str(run.path), name, *slots, _words(other | pieces.get("own", {}))])
     return found
 

@@ -14,13 +14,14 @@ from typing import Any
 import yaml
 
 from toolkit.errors import UserError
-from toolkit.evaluation import joined, pareto_points
+from toolkit.evaluation import joined, pareto_points, parts
 from toolkit.evaluation.joined import Joined, Run
-from toolkit.evaluation.outdir import RECIPE, flat
+from toolkit.evaluation.outdir import RECIPE, RECORDS, flat
 from toolkit.evaluation.pareto_points import Point
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import ACCURACY, BASELINE, Speed
 
+BESIDE = ("lossless", "grid", "own")  # of a method's entry in results.json: what is none of its pieces
 _NAMED = ("target.name", "target.adapters", "task.type")  # what a group's name says anyway
 
 
@@ -117,11 +118,10 @@ def _killed(path: Path) -> bool:
 def _so_far(path: Path) -> Run:
     """A run that has no summary yet, from what it wrote before its rows."""
     how = f"{path}: has no results.json: its run is under way or was killed"
-    for name in (RECIPE, "records.jsonl"):
-        if not (path / name).is_file():
-            raise UserError(f"{how}, and there is no {name} to report from. Run its command again.")
+    if not (path / RECIPE).is_file():
+        raise UserError(f"{how}, and there is no {RECIPE} to report from. Run its command again.")
     marker = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    rows = joined.rows(path / "records.jsonl", torn=True)
+    rows = parts.so_far(path / RECORDS)
     done = {row.method for row in rows}
     if BASELINE not in done:
         raise UserError(f"{how}, and there is no row of the {BASELINE} yet. Run its command again.")

@@ -6,8 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from toolkit.evaluation.compare import ENDLESS
-from toolkit.evaluation.stats import Interval
+from toolkit.evaluation.stats import ENDLESS, Interval
 from toolkit.export.figures import NONE
 from toolkit.report.page import Form, Value
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -95,16 +96,13 @@ def _per_correct(answers: Sequence[Record]) -> Value:
 
 
 def _pairs(groups: Sequence[Group]) -> list[list[Value]]:
-    """Each target beside the first that had the same problems."""
+    """Each target beside the first that was asked the same, in the same way."""
     found: list[list[Value]] = []
     first: list[tuple[Group, Side]] = []
     for group in groups:
         mine = _side(group)
-        task = group.joined.identity["task"]["type"]
-        beside = next(
-            (one for one in first if one[0].joined.identity["task"]["type"] == task and one[0].target != group.target),
-            None,
-        )
+        others = (one for one in first if one[0].target != group.target and _asked(one[0]) == _asked(group))
+        beside = next(others, None)
         if beside is None:
             first.append((group, mine))
             continue
@@ -123,6 +121,12 @@ def _pairs(groups: Sequence[Group]) -> list[list[Value]]:
                 ]
             )
     return found
+
+
+def _asked(group: Group) -> tuple[str, dict[str, Any]]:
+    """The task, and how texts are drawn; not how long they may get: of who needs more, `cut` says whether he had it."""
+    sampling = group.joined.identity["sampling"]
+    return group.joined.identity["task"]["type"], {key: sampling[key] for key in ("temperature", "top_k", "top_p")}
 
 
 def _side(group: Group) -> Side:

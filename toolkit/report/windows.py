@@ -8,10 +8,9 @@ from typing import Any
 from toolkit.evaluation.pareto_points import Point as Method
 from toolkit.report import parts
 from toolkit.report.page import Chart, Column, Point, Section, Series, Table, Value
-from toolkit.report.runs import Group
+from toolkit.report.runs import BESIDE, Group
 
 _LIMITS = ("k", "max")  # options of length policies that say how long a window may get
-_BESIDE = ("lossless", "grid", "own")  # of a method's entry in results.json: what is none of its pieces
 _COLUMNS = [
     Column("family", "methods"),
     Column("window", "window", "count", None, "tokens at most"),
@@ -48,7 +47,7 @@ def _families(group: Group) -> dict[str, list[tuple[int, Method]]]:
 
 def _without_window(pieces: dict[str, Any]) -> tuple[int | None, str]:
     """A method's window, and all else that it is."""
-    rest = {key: value for key, value in pieces.items() if key not in _BESIDE}
+    rest = {key: value for key, value in pieces.items() if key not in BESIDE}
     length = dict(rest["length"])
     windows = [length.pop(key) for key in _LIMITS if isinstance(length.get(key), int)]
     return (windows[0] if windows else None), json.dumps(rest | {"length": length}, sort_keys=True)

@@ -98,7 +98,7 @@ def process(
         # no site packages, no path of the user's; a fixed hash seed, so that a program says the same every time
         command = [_PYTHON, "-s", "-S", "-P", "-X", "utf8", inside, str(file.fileno())]
         started = subprocess.Popen(
-            [*(_bubblewrap() if kind == "bubblewrap" else []), *command],
+            [*(_bubblewrap(limits.file_bytes) if kind == "bubblewrap" else []), *command],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -113,14 +113,15 @@ def process(
             _end(started, everything=kind == "limits")
 
 
-def _bubblewrap() -> list[str]:
+def _bubblewrap(room: int) -> list[str]:
+    """`room`: bytes that fit into the empty directory."""
     shown = [sys.base_prefix, sys.base_exec_prefix, _PYTHON, str(Path(os.__file__).parent), *_LIBRARIES]
     binds = [part for path in dict.fromkeys(shown) if Path(path).exists() for part in ("--ro-bind", path, path)]
-    room = ["--size", str(Limits().file_bytes), "--tmpfs", "/box"]
+    box = ["--size", str(room), "--tmpfs", "/box"]
     apart = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
     return [
         *("bwrap", *apart, "--setenv", "PYTHONHASHSEED", "0", *binds, "--ro-bind", str(INSIDE), "/inside"),
-        *("--dev", "/dev", *room, "--"),
+        *("--dev", "/dev", *box, "--"),
     ]
 
 
