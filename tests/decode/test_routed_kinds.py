@@ -63,7 +63,7 @@ def test_heads_in_directories_are_drafts_of_a_recipe(tmp_path):
     done = routed.generate(requests, SAMPLINGS["t1"])
     served = []
     for request, found in zip(requests, done, strict=True):
-        [name] = routed.proposer.accounts[request.id].rounds
+        [name] = found.routing.rounds
         alone = methods.decoder(methods.resolve({"name": name, **drafts[name]}, "test"), models)
         [expected] = alone.generate([request], SAMPLINGS["t1"])
         assert (found.tokens, found.windows) == (expected.tokens, expected.windows)

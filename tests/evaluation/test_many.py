@@ -140,7 +140,8 @@ def test_another_number_of_processes_goes_on(tmp_path, temperature):
     assert "process 0 of 2 ends, as another one has ended" in said
     assert "the same command goes on from it, with any number of processes" in said
     _, second = killed_in_the_quality_set(many, settings, 3, who=0)
-    assert first and second and first + second < 20 and len(many.rows()) == 6 + first
+    seeds = 2 if temperature else 1  # where nothing is drawn the first one is enough
+    assert first and second and first + second < 10 * seeds and len(many.rows()) == 3 * seeds + first
     for tiny in (one, many):
         finish([str(tiny.recipe), *settings], 1)
     assert set(items(many.rows()).values()) == {1}
@@ -153,7 +154,7 @@ def test_another_number_of_processes_goes_on(tmp_path, temperature):
 def test_who_waits_for_the_dead_ends_by_itself(tmp_path):
     """Where no launcher of its machine does it."""
     tiny, said = Tiny(tmp_path), tmp_path / "said"
-    asked = ["1", str(tiny.recipe), *SMALL, "quality.batch=5", "seeds=[0,1]"]
+    asked = ["1", str(tiny.recipe), *SMALL, "quality.batch=5", "seeds=[0,1]", "sampling.temperature=1.0"]
     assert end(begin(asked, 2, mortal, said=said)) == [1, -signal.SIGKILL]
     assert "process 0 of 2 ends, as another one has ended" in said.read_text()
     assert "Connection closed by peer" in said.read_text() and list(tiny.out.glob("parts/*.jsonl"))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.training.runs import EVERY, STEPS, Training, furthest, kill_when, sums, write_rows
-from toolkit.training import finish
+from toolkit.training import finish, rundir
 
 SAME = 1e-6  # of the largest weight; the very same sums in the same order, so nothing but rounding may differ
 
@@ -43,10 +43,10 @@ def test_killed_and_resumed(processes, request, tmp_path):
     uninterrupted = request.getfixturevalue("whole" if processes == 1 else "shared")
     settings = ["train.batch=2"] if processes == 2 else []
     killed = Training(tmp_path)
-    kill_when(killed.start(*settings, processes=processes), killed.checkpoints)
-    last = killed.checkpoints()[-1]
-    assert EVERY <= last < STEPS and not killed.out.exists()
-    assert f"going on from checkpoint-{last}" in killed.launch(*settings, processes=processes)
+    kill_when(killed.start(*settings, processes=processes), lambda: rundir.last_checkpoint(killed.work, processes))
+    last = rundir.last_checkpoint(killed.work, processes).name
+    assert EVERY <= int(last.split("-")[1]) < STEPS and not killed.out.exists()
+    assert f"going on from {last}" in killed.launch(*settings, processes=processes)
     assert_same_end(killed, uninterrupted)
 
 
@@ -56,9 +56,10 @@ def test_a_run_that_lacks_only_its_artifact(almost, whole, capsys):
     assert_same_end(almost, whole)
 
 
+@pytest.mark.parametrize("file", ["trainer_state.json", "rng_state.pth"])
 @pytest.mark.parametrize("damage", ["missing", "cut"])
-def test_a_half_written_checkpoint_is_passed_over(damage, almost, whole, capsys):
-    newest = almost.work / f"checkpoint-{STEPS}" / "trainer_state.json"
+def test_a_half_written_checkpoint_is_passed_over(damage, file, almost, whole, capsys):
+    newest = almost.work / f"checkpoint-{STEPS}" / file
     if damage == "missing":
         newest.unlink()
     else:

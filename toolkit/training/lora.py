@@ -94,7 +94,7 @@ def _say(state: PartialState, message: str) -> None:
 
 def _train(trainer: SFTTrainer, work: Path, state: PartialState) -> Path:
     """The directory of the best adapter. An end for want of disk space leaves the earlier checkpoints as they were."""
-    last, adapter = rundir.last_checkpoint(work), work / "adapter"
+    last, adapter = rundir.last_checkpoint(work, state.num_processes), work / "adapter"
     if last:
         _say(state, f"going on from {last.name}")
     try:

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from toolkit.files import lock
 RUNS = ".runs"
 LOGS = Path("results/logs")
 _IDENTITY = "identity.json"
-_STATE = "trainer_state.json"  # transformers writes it last: a checkpoint that has it is whole
+_STATE = "trainer_state.json"  # the last that transformers' first process writes; others may be at theirs still
 
 
 def open_run(out: Path, identity: dict[str, Any], where: Path | str) -> Path:
@@ -59,18 +60,20 @@ def alone(work: Path, first: bool) -> Iterator[None]:
         yield
 
 
-def last_checkpoint(work: Path) -> Path | None:
+def last_checkpoint(work: Path, processes: int) -> Path | None:
     """The newest whole checkpoint; one that was cut short by a kill or a full disk is passed over."""
     found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    return next((path for path in found if _whole(path)), None)
+    return next((path for path in found if _whole(path, processes)), None)
 
 
-def _whole(checkpoint: Path) -> bool:
+def _whole(checkpoint: Path, processes: int) -> bool:
+    """Its first process had ended it, and each has its random state there (torch.save's files are archives)."""
     try:
         json.loads((checkpoint / _STATE).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return True
+    drawn = [f"rng_state_{place}.pth" for place in range(processes)] if processes > 1 else ["rng_state.pth"]
+    return all(zipfile.is_zipfile(checkpoint / name) for name in drawn)
 
 
 def close(work: Path) -> None:
