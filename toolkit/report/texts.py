@@ -44,7 +44,7 @@ def section(groups: Sequence[Group]) -> Section | str:
     for target, task, method, _, mean, *_ in rows:
         if method == BASELINE:
             series[target].append(Point(task, mean.value, y_range=parts.bounds(mean)))
-    notes = ["of the quality set; a lossless method writes what the baseline does, and is not run there"]
+    notes = ["of the quality set; a lossless method writes as the baseline does, and is there where its recipe asks"]
     found: list[Chart | Table] = [
         Chart(
             "answer_tokens",
@@ -95,16 +95,15 @@ def _per_correct(answers: Sequence[Record]) -> Value:
 
 
 def _pairs(groups: Sequence[Group]) -> list[list[Value]]:
-    """Each target beside the first that had the same problems."""
+    """Each target beside the first that had the same problems at the same temperature."""
     found: list[list[Value]] = []
     first: list[tuple[Group, Side]] = []
     for group in groups:
         mine = _side(group)
         task = group.joined.identity["task"]["type"]
-        beside = next(
-            (one for one in first if one[0].joined.identity["task"]["type"] == task and one[0].target != group.target),
-            None,
-        )
+        alike = (one for one in first if one[0].joined.identity["task"]["type"] == task)
+        alike = (one for one in alike if one[0].temperature == group.temperature)
+        beside = next((one for one in alike if one[0].target != group.target), None)
         if beside is None:
             first.append((group, mine))
             continue
