@@ -106,6 +106,7 @@ FAULTS = [  # row, change, key that is named
     (DRAFTED, {"reached_at": [3, 0, 1, 1]}, "reached_at"),
     (DRAFTED, {"proposed_at": [2, 3, 2, 2]}, "proposed_at"),
     (DRAFTED, {"drafts": 2}, "drafts"),
+    (DRAFTED, {"windows": [[9, 1, 2]]}, "windows"),
     (DRAFTED, {"prompt_tokens": -1}, "prompt_tokens"),
     (DRAFTED, {"batch": 0}, "batch"),
     (DRAFTED, {"finish": None}, "finish"),
