@@ -201,6 +201,8 @@ def test_words_that_name_nothing(made, tiny, tmp_path, capsys):
     assert "tiny.yaml: no such directory" in capsys.readouterr().err
     assert main([str(tmp_path)]) == 2
     assert "no manifest.json, so this is no artifact" in capsys.readouterr().err
+    assert main([made["small"], f"{made['small']}/."]) == 2
+    assert "is there twice" in capsys.readouterr().err
     shutil.copytree(made["small"], tmp_path / "small")
     assert main([made["small"], str(tmp_path / "small")]) == 2
     assert "rename one of them" in capsys.readouterr().err

@@ -106,6 +106,7 @@ FAULTS = [  # row, change, key that is named
     (DRAFTED, {"reached_at": [3, 0, 1, 1]}, "reached_at"),
     (DRAFTED, {"proposed_at": [2, 3, 2, 2]}, "proposed_at"),
     (DRAFTED, {"drafts": 2}, "drafts"),
+    (DRAFTED, {"windows": [[9, 1, 2]]}, "windows"),
     (DRAFTED, {"prompt_tokens": -1}, "prompt_tokens"),
     (DRAFTED, {"batch": 0}, "batch"),
     (DRAFTED, {"finish": None}, "finish"),
@@ -234,6 +235,18 @@ def test_json_files_of_a_directory_are_checked(tiny, capsys):
     (tiny.out / "run.json").unlink()
     assert cli.main(["validate", str(tiny.out)]) == 1
     assert f"{tiny.out / 'run.json'}: expected beside records.jsonl" in capsys.readouterr().out
+
+
+def test_what_a_run_that_was_killed_leaves_is_said(tiny, capsys):
+    tiny.run("methods=[ngram]")
+    (tiny.out / "parts").mkdir()
+    (tiny.out / "parts" / "a-1.jsonl").write_bytes(tiny.records.read_bytes())
+    (tiny.out / "results.json").unlink()
+    count = len(tiny.rows())
+    capsys.readouterr()
+    assert cli.main(["validate", str(tiny.out), "--strict"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{count} rows in parts were not looked at" in shown and "the run is under way or was killed" in shown
 
 
 def test_what_is_not_there_is_a_users_error(tmp_path, capsys):

@@ -210,6 +210,41 @@ def test_a_real_run(tmp_path, capsys):
     assert run[-1] == f"python -m eval {tiny.out / 'recipe.yaml'}"
 
 
+def test_what_one_of_two_runs_refutes_is_refuted(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path / name, METHODS[:2])
+    results = json.loads((tmp_path / "b" / "results.json").read_text())
+    results["equality"][0] |= {"bugs": 2, "equal": 10, "near_ties": 0}
+    (tmp_path / "b" / "results.json").write_text(json.dumps(results))
+    [row] = by_id(page([tmp_path / name for name in "abc"]))["certificate"].parts[-1].rows
+    assert row[-1] == "claimed, and REFUTED by 2 of 12 texts" and row[6:8] == [10, 12]
+
+
+def test_targets_are_beside_each_other_at_one_temperature(tmp_path):
+    for seed, (adapters, temperature) in enumerate([([], 0.0), ([], 1.0), (["cod"], 1.0)]):
+        run = tmp_path / f"{seed}"
+        write(run, METHODS[:2], adapters=adapters, temperature=temperature, seed=seed)
+    parts = by_id(page(sorted(tmp_path.iterdir())))["texts"].parts
+    tables = {part.name: part.rows for part in parts if isinstance(part, Table)}
+    [pair] = tables["answer_tokens_paired"]
+    assert pair[:4] == ["gsm8k", "tiny-random:llama + cod", "tiny-random:llama", 30]
+    tokens = {row[1]: row[4].value for row in tables["answer_tokens"]}
+    assert pair[4].value == pytest.approx(tokens["gsm8k"] / tokens["gsm8k (temperature 1)"])
+
+
+def test_an_exact_method_that_was_run_for_its_answers_is_compared(tmp_path):
+    """Where it was not, its accuracy is the baseline's; where nothing is judged, nobody's."""
+    tiny = Tiny(tmp_path)
+    states = []
+    for out, asked in (("a", "quality.exact=true"), ("b", "quality.exact=false"), ("c", "task.score=none")):
+        assert tiny.run("methods=[ngram]", "sampling.temperature=1", asked, f"out={tmp_path / out}") == 0
+        [table] = [part for part in by_id(page([tmp_path / out]))["headline"].parts if isinstance(part, Table)]
+        keys = [column.key for column in table.columns]
+        states.append(dict(zip(keys, table.rows[1], strict=True)))
+    assert [state["accuracy_verdict"] for state in states] == ["no difference shown", "the baseline's", None]
+    assert [state["p"] is None for state in states] == [False, True, True]
+
+
 @pytest.mark.slow
 def test_fifty_thousand_rows_in_ten_seconds(tmp_path):
     """On one core, of rows as long as real ones: 5 tasks, 8 methods."""

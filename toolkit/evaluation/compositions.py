@@ -65,6 +65,8 @@ def of(directories: Sequence[str], temperature: float) -> list[Composition]:
     given = [Given(path, artifact.read(Path(path))) for path in directories]
     for number, one in enumerate(given):
         if twins := [other.path for other in given[:number] if other.name == one.name]:
+            if Path(twins[0]).resolve() == Path(one.path).resolve():
+                raise UserError(f"{one.path}: is there twice (also as {twins[0]}); name each directory once.")
             raise UserError(
                 f"{one.path} and {twins[0]}: methods are named after their directories; rename one of them."
             )

@@ -15,7 +15,7 @@ from toolkit.errors import UserError
 from toolkit.files import OutputDirectory, write_atomic, write_json
 
 Identity = dict[str, object]
-RECIPE, RECORDS = "recipe.yaml", "records.jsonl"
+RECIPE, RECORDS, PARTS = "recipe.yaml", "records.jsonl", "parts"
 
 
 class OutDir(OutputDirectory):

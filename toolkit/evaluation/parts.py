@@ -6,10 +6,9 @@ killed anywhere: the rows are in one place or the other, or in both, and then th
 
 from pathlib import Path
 
+from toolkit.evaluation.outdir import PARTS
 from toolkit.evaluation.ranks import Ranks
 from toolkit.evaluation.records import Record, RecordFile, firsts, read
-
-PARTS = "parts"
 
 
 def own(records: Path, session: str, ranks: Ranks) -> RecordFile:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from toolkit.errors import UserError, exit_code
 from toolkit.evaluation import schema
+from toolkit.evaluation.outdir import PARTS
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.validate_files import Rows
 from toolkit.evaluation.validate_rows import wrong
@@ -77,7 +78,18 @@ def check(path: Path, strict: bool) -> Iterator[Checked]:
         yield _json(path / "run.json", schema.RunFile)
         if (path / "results.json").is_file():  # the summary, which a run that has not ended has not
             yield _json(path / "results.json", schema.ResultsFile)
-    yield rows(records, strict)
+    checked = rows(records, strict)
+    checked.notes += _left(path) if path.is_dir() else []
+    yield checked
+
+
+def _left(path: Path) -> list[str]:
+    """What a run that has not ended leaves: rows elsewhere, and rows without those that come beside them."""
+    parts = [part.read_bytes().count(b"\n") for part in (path / PARTS).glob("*.jsonl")]
+    left = [f"{sum(parts)} rows in {PARTS} were not looked at: the run's command takes them in"] if parts else []
+    if not (path / "results.json").is_file():
+        left.append("the run is under way or was killed, so rows may be missing: its command goes on")
+    return left
 
 
 def rows(path: Path, strict: bool) -> Checked:

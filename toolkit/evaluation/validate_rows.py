@@ -70,6 +70,11 @@ def _windows(row: Record) -> Iterator[_Check]:
     falling = all(sorted(counts, reverse=True) == counts for counts in (proposed, reached, accepted))
     yield falling, "proposed_at", "expected counts that never rise from one position to the next, in all three"
     drafts = proposed[0] if proposed else 0
+    if row.windows:
+        told = [len(window) - 1 + window[0] for window in row.windows if window[0] >= 0]
+        stood = sum(window[0] for window in row.windows if window[0] >= 0)
+        fits = (stood, sum(told)) == (row.accepted, row.proposed)
+        yield fits, "windows", f"expected {row.accepted} of {row.proposed} tokens accepted; got {stood} of {sum(told)}"
     yield row.drafts == drafts, "drafts", f"expected {drafts}, as many as proposed a first token; got {row.drafts}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from toolkit.evaluation.paired import Paired
 from toolkit.evaluation.pareto_points import Point
 from toolkit.evaluation.score import ACCURACY, BASELINE, per_correct
 from toolkit.evaluation.stats import Interval
@@ -41,13 +42,14 @@ def section(groups: Sequence[Group]) -> Section | str:
     intro = (
         "Speed is of the speed set (the stated batch, methods in alternating blocks after a warm-up), accuracy of the "
         "quality set (all its prompts, never timed). 95% intervals: bootstrap over blocks of prompts for speed, over "
-        "prompts for tau, Wilson for accuracy. An exact method has the baseline's accuracy and is not run for it."
+        "prompts for tau, Wilson for accuracy. An exact method has the baseline's accuracy; it was only run for it "
+        "where the recipe says `quality.exact: true`, and then its own answers are compared."
     )
     return Section("headline", "Headline", intro, found)
 
 
 def _row(group: Group, point: Point) -> list[Value]:
-    speed, quality, paired = point.speed, point.quality, point.paired
+    speed, quality, paired = point.speed, point.quality, _paired(point)
     rows = group.timed(point.method)
     plain = point.method == BASELINE
     return [
@@ -58,7 +60,7 @@ def _row(group: Group, point: Point) -> list[Value]:
         point.accuracy,
         paired.difference if paired else None,
         paired.p if paired else None,
-        paired.verdict if paired else "the baseline's" if point.lossless and not plain and quality else None,
+        paired.verdict if paired else "the baseline's" if quality and quality.inherited and quality.accuracy else None,
         parts.pace(rows),
         parts.tau(rows),
         quality.divergence if quality else None,
@@ -66,6 +68,11 @@ def _row(group: Group, point: Point) -> list[Value]:
         speed.n if speed else 0,
         quality.n if quality and not quality.inherited else 0,
     ]
+
+
+def _paired(point: Point) -> Paired | None:
+    """Its own answers beside the baseline's, of an exact method too where it was run for them."""
+    return point.quality.paired if point.quality else None
 
 
 def _best(group: Group) -> str:
@@ -108,7 +115,7 @@ def _notes(group: Group) -> list[str]:
 
 
 def _tests(group: Group) -> list[str]:
-    tests = sum(point.paired is not None and point.paired.p is not None for point in group.points)
+    tests = sum(paired is not None and paired.p is not None for paired in map(_paired, group.points))
     return [f"p is not corrected for {tests} comparisons"] if tests > 1 else []
 
 

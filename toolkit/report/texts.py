@@ -45,7 +45,7 @@ def section(groups: Sequence[Group]) -> Section | str:
     for target, task, method, _, mean, *_ in rows:
         if method == BASELINE:
             series[target].append(Point(task, mean.value, y_range=parts.bounds(mean)))
-    notes = ["of the quality set; a lossless method writes what the baseline does, and is not run there"]
+    notes = ["of the quality set; a lossless method writes as the baseline does, and is there where its recipe asks"]
     found: list[Chart | Table] = [
         Chart(
             "answer_tokens",
