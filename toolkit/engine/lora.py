@@ -3,8 +3,8 @@
 The factors of all adapters are stacked: y = W x + B (m * A x) with A [R, in] and B [R, out] over the sum R of their
 ranks, and m 1 in the columns of the row's own adapter, 0 elsewhere. W x is made once for the whole batch. Where all
 rows have one adapter only its columns are computed. For the few adapters that a router chooses among this takes fewer
-and larger products than a product a group of rows does. What it costs a step is the number of adapted modules (two
-small products each, some 40 microseconds on a CPU), more than their ranks: a draft's adapters are best on few modules.
+and larger products than a product a group of rows does. A step pays by the adapted module (two small products
+each) more than by the ranks, so a draft's adapters are best on few modules.
 """
 
 from collections.abc import Mapping, Sequence
