@@ -131,14 +131,15 @@ def _example(rng: np.random.Generator, i: int) -> Example:
         "altogether.\n####",
         "72",
     ]
-    prompt = "system\nYou are brief.\nuser\nHow many clips did Natalia sell? " + "More of it. " * (40 * i)
-    spans = [Span(prompt, "prompt")]
+    prompt = [("system", "You are brief."), ("user", "How many clips did Natalia sell? " + "More of it. " * (40 * i))]
+    spans: list[Span] = []
     for word in words:
         kind = rng.choice(["accepted", "accepted", "accepted", "target"])
         spans.append(Span(f"{word} ", str(kind)))
         if kind == "target":
             spans.insert(-1, Span(" and\n" if rng.random() < 0.3 else "the ", "rejected"))
-    return Example(f"gsm8k-{i}", METHODS[1 + i], spans, [("tau", "2.31"), ("accepted", "71%"), ("answer", "right")])
+    facts = [("tau", "2.31"), ("accepted", "71%"), ("answer", "right")]
+    return Example(f"gsm8k-{i}", METHODS[1 + i], spans, facts, prompt)
 
 
 def _harmful() -> list[Table | Chart | Example]:
@@ -146,4 +147,4 @@ def _harmful() -> list[Table | Chart | Example]:
     points = [Point(HARMFUL, 1.0, HARMFUL), Point("b", math.nan), Point("c", 2.0, y_range=(math.nan, math.nan))]
     chart = Chart("harm", HARMFUL, "bars", HARMFUL, HARMFUL, [Series(HARMFUL, points), Series("_b", points[2:])])
     spans = [Span(HARMFUL, kind) for kind in ("prompt", "accepted", "target", "rejected", "prompt")]
-    return [table, chart, Example(HARMFUL, HARMFUL, spans, [(HARMFUL, HARMFUL)])]
+    return [table, chart, Example(HARMFUL, HARMFUL, spans, [(HARMFUL, HARMFUL)], [(HARMFUL, HARMFUL)])]

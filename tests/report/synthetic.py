@@ -1,8 +1,9 @@
 """Output directories of evals that nobody ran: as many rows as one likes, of any methods, in a second or so.
 
-`write(directory)` leaves run.json, recipe.yaml, records.jsonl and results.json as `python -m eval` does, over a target
-with the byte tokenizer. A method is a few numbers (`Made`): how likely a drafted token is to pass, what a round costs,
-how often its answers are right. Tables are filled by the evaluation's own summaries, so they agree with the rows.
+`write(directory)` leaves run.json, recipe.yaml, prompts.jsonl, records.jsonl and results.json as `python -m eval` does,
+over a target with the byte tokenizer. A method is a few numbers (`Made`): how likely a drafted token is to pass, what a
+round costs, how often its answers are right. Tables are filled by the evaluation's own summaries, so they agree with
+the rows.
 """
 
 import json
@@ -99,6 +100,8 @@ def write(
         row.rounds, row.drafts, row.proposed, row.accepted, row.routed = 0, 0, 0, 0, {}
         row.correct, row.extraction, row.finish, row.first_token_seconds = None, None, None, 0.0
     (directory / "records.jsonl").write_bytes(b"".join(map(encode, rows)))
+    ids = dict.fromkeys(row.prompt_id for row in rows)
+    (directory / "prompts.jsonl").write_text("".join(f"{json.dumps(_asked(name))}\n" for name in ids))
     model = {"name": target, "quant": "none", "revision": None, "draft_from": None, "adapters": list(adapters)}
     sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0, "max_new_tokens": size.tokens, "stop": []}
     sessions = [{"id": SESSION, "started": "2026-01-01T00:00:00Z", "system": SYSTEM}]
@@ -135,6 +138,15 @@ def write(
         results["models"] = {label: {"source": "seeded", "fingerprint": "f" * 64}}
         (directory / "results.json").write_text(json.dumps(results))
     return rows
+
+
+def _asked(prompt: str) -> dict[str, Any]:
+    said = {"system": "You add.", "user": f"{prompt}: <b>how</b> many?"}
+    return {
+        "id": prompt,
+        "messages": [{"role": role, "content": text} for role, text in said.items()],
+        "follow_ups": [],
+    }
 
 
 def _results(methods: Sequence[Made], rows: list[Record], temperature: float) -> dict[str, Any]:

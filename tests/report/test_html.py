@@ -126,6 +126,13 @@ def test_the_tables_travel_with_the_page():
     assert unquote(links[0]["href"].partition(",")[2]) == tables.to_csv(headline).encode("utf-8", "replace").decode()
 
 
+def test_a_long_prompt_is_folded_and_says_how_its_question_begins():
+    folds = [a for a in TREE.having("details") if a.get("class") == "prompt"]
+    assert ["open" in a for a in folds] == [True, True, False, True], "three examples, and the harmful one"
+    begins = re.findall(r'<span class="begins">: (How many.*?)</span>', TEXT)
+    assert [len(one) <= 92 and one.endswith("…") for one in begins] == [False, True, True]
+
+
 def test_the_same_page_is_the_same_file():
     assert html.render(sample.page()) == TEXT
 

@@ -32,12 +32,11 @@ def test_a_chart_is_its_picture():
 
 
 def test_an_example_is_folded_and_coloured_by_tags():
-    kinds = [("Q?", "prompt"), ("a", "accepted"), ("b", "accepted"), ("<c>", "rejected"), ("d", "target")]
+    kinds = [("a", "accepted"), ("b", "accepted"), ("<c>", "rejected"), ("d", "target")]
     spans = [Span(text, kind) for text, kind in kinds]
-    text = of(Example("gsm8k 1", "ngram", spans, [("tau", "2.3")]))
-    assert (
-        "<summary>gsm8k 1: ngram</summary>\n\ntau 2.3\n\n<pre><i>Q?</i>\n\n<b>ab</b><del>&lt;c&gt;</del>d</pre>" in text
-    )
+    text = of(Example("gsm8k 1", "ngram", spans, [("tau", "2.3")], [("user", "<Q>?")]))
+    said = "<i>user: &lt;Q&gt;?</i>\n\n<b>ab</b><del>&lt;c&gt;</del>d"
+    assert f"<summary>gsm8k 1: ngram</summary>\n\ntau 2.3\n\n<pre>{said}</pre>" in text
 
 
 def test_a_warning_stands_out():

@@ -15,7 +15,7 @@ from toolkit.errors import UserError
 from toolkit.files import OutputDirectory, write_atomic, write_json
 
 Identity = dict[str, object]
-RECIPE, RECORDS, PARTS = "recipe.yaml", "records.jsonl", "parts"
+RECIPE, RECORDS, PROMPTS, PARTS = "recipe.yaml", "records.jsonl", "prompts.jsonl", "parts"
 
 
 class OutDir(OutputDirectory):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from toolkit import config
 from toolkit.errors import exit_code
-from toolkit.evaluation import agreement, compose, parts, report, timed
+from toolkit.evaluation import agreement, asked, compose, parts, report, timed
 from toolkit.evaluation import plan as planning
 from toolkit.evaluation import recipe as recipes
 from toolkit.evaluation.agreement import Session
@@ -86,7 +86,7 @@ def measured(recipe: EvalRecipe, source: str, ranks: Ranks) -> tuple[int, list[R
     `source`: how the user named it. Only the first process knows of all rows; of the others nothing is to be told.
     """
     ranks.use_threads(recipe.threads)
-    asked, recipe = recipe, recipes.with_artifacts(recipe, source)
+    plain, recipe = recipe, recipes.with_artifacts(recipe, source)
     chosen = recipes.contenders(recipe, source)
     module, options = config.piece("tasks", recipe.task, f"{source}: task")
     task = module.build(options)
@@ -104,7 +104,7 @@ def measured(recipe: EvalRecipe, source: str, ranks: Ranks) -> tuple[int, list[R
         _help(plan, path / RECORDS, ranks)
         return 0, []
     with OutDir(path, source, identity) as out:
-        out.keep_recipe(asdict(asked))
+        out.keep_recipe(asdict(plain))
         return _lead(plan, session, out, ranks)
 
 
@@ -113,6 +113,7 @@ def _lead(plan: Plan, session: Session, out: OutDir, ranks: Ranks) -> tuple[int,
     records = RecordFile(out.records)
     parts.merge(records)
     plan.tidy(records)
+    asked.keep(plan, out.path)
     plan = plan.narrowed(records.rows)
     if plan.missing(records.rows):
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,4 +1,4 @@
-"""Generations with what was accepted, what the target wrote itself and what it rejected told apart."""
+"""Generations below their prompts, with what was accepted, what the target wrote itself and what it rejected."""
 
 import functools
 from collections.abc import Sequence
@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from toolkit.errors import UserError
+from toolkit.evaluation import asked, outdir
+from toolkit.evaluation.asked import Asked
 from toolkit.evaluation.records import Record
 from toolkit.export.figures import number, percent
 from toolkit.hub import ModelConfig
 from toolkit.loading import read_tokenizer
 from toolkit.report.page import Example, Section, Text
 from toolkit.report.runs import Group
-from toolkit.report.spans import pieces, spans
+from toolkit.report.spans import Piece, pieces, spans
 
 PROMPTS, METHODS = 2, 4  # of a group; of several groups one prompt each
 MOST = 24  # examples
-LONGEST = 256  # tokens of an answer
+LONGEST = 256  # tokens of an answer, in all its turns
 _OLDER = "rows that do not say what was rejected, as an older version wrote them"
 
 
@@ -29,16 +31,7 @@ def section(groups: Sequence[Group]) -> Section | str:
     for group in drafting:
         chosen = _chosen(group, 1 if len(drafting) > 1 else PROMPTS)[:room]
         room -= len(chosen)
-        if not chosen:
-            parts.append(Text(f"{group.name}: {_OLDER}."))
-            continue
-        try:
-            tokenizer = _tokenizer(group)
-        except (UserError, OSError) as error:
-            reason = str(error).partition("\n")[0]
-            parts.append(Text(f"{group.name}: no examples, as the target's tokenizer is not here: {reason}"))
-            continue
-        parts += [_example(group, row, tokenizer) for row in chosen]
+        parts += _of(group, chosen)
         if room == 0:
             break
     if not any(isinstance(part, Example) for part in parts):
@@ -46,9 +39,25 @@ def section(groups: Sequence[Group]) -> Section | str:
         return _OLDER if all(_OLDER in reason for reason in reasons) else "; ".join(reasons)
     intro = (
         "Accepted: drafted tokens that stood. Target: those it wrote itself, in place of a rejected one or behind a "
-        "window. Rejected: what was drafted behind the accepted tokens, and is not in the text."
+        "window. Rejected: what was drafted behind the accepted tokens, and is not in the text. Shown are the first "
+        f"prompts that most methods answered, and of each the (up to {METHODS}) methods with the highest tau there: "
+        "pictures of how drafting works, no sample to judge a method by."
     )
     return Section("examples", "Examples", intro, parts)
+
+
+def _of(group: Group, chosen: Sequence[Record]) -> list[Example | Text]:
+    if not chosen:
+        return [Text(f"{group.name}: {_OLDER}.")]
+    try:
+        tokenizer = _tokenizer(group)
+    except (UserError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        return [Text(f"{group.name}: no examples, as the target's tokenizer is not here: {reason}")]
+    ids = {row.prompt_id for row in chosen}
+    prompts = _prompts(group, ids)
+    examples = [_example(group, row, prompts.get(row.prompt_id), tokenizer) for row in chosen]
+    return [*([] if prompts.keys() >= ids else [Text(_no_prompts(group))]), *examples]
 
 
 def _chosen(group: Group, prompts: int) -> list[Record]:
@@ -76,19 +85,49 @@ def _tokenizer(group: Group) -> PreTrainedTokenizerBase:
     return _read(target["name"], target["revision"])
 
 
-def _example(group: Group, row: Record, tokenizer: PreTrainedTokenizerBase) -> Example:
-    found, left = [], LONGEST
-    for kind, tokens in pieces(row):
-        if left <= 0:
-            break
-        found.append((kind, tokens))
-        left -= len(tokens) * (kind != "rejected")
+def _prompts(group: Group, ids: set[str]) -> dict[str, Asked]:
+    """By id, from whichever of the runs has them: those of a group were asked the same."""
+    found: dict[str, Asked] = {}
+    for run in group.runs:
+        found = asked.read(run.path, ids - found.keys()) | found
+    return found
+
+
+def _no_prompts(group: Group) -> str:
+    without = [str(run.path) for run in group.runs if not (run.path / outdir.PROMPTS).is_file()]
+    where = f"no {outdir.PROMPTS} in {', '.join(without)}" if without else f"not in {outdir.PROMPTS}"
+    return f"{group.name}: prompts are not shown: {where}. A run's own command writes it, and decodes nothing twice."
+
+
+def _example(group: Group, row: Record, prompt: Asked | None, tokenizer: PreTrainedTokenizerBase) -> Example:
     facts = [
         ("tau", number(_tau(row), 2)),
         ("accepted", percent(row.accepted / row.proposed)),
-        ("tokens", str(row.n_tokens) + (f" (the first {LONGEST} shown)" if left <= 0 else "")),
+        ("tokens", str(row.n_tokens) + (f" (the first {LONGEST} shown)" if row.n_tokens > LONGEST else "")),
         ("ended", {"eos": "itself", "length": "at the limit", "stop": "at a stop string"}.get(row.finish or "", "–")),
     ]
     if row.correct is not None:
         facts.append(("answer", f"{row.extracted or 'none found'}, {'right' if row.correct else 'wrong'}"))
-    return Example(f"{group.name}: {row.prompt_id}", row.method, spans(found, tokenizer), facts)
+    said = spans(_first(pieces(row), LONGEST), tokenizer)
+    return Example(f"{group.name}: {row.prompt_id}", row.method, said, facts, _turns(prompt) if prompt else [])
+
+
+def _turns(prompt: Asked) -> list[tuple[str, str]]:
+    return [
+        *((one.role, one.content) for one in prompt.messages),
+        *(("user, after the answer", text) for text in prompt.follow_ups),
+    ]
+
+
+def _first(found: Sequence[Piece], most: int) -> list[Piece]:
+    """Until so many tokens were generated: what was rejected, or said between two turns, is none of these."""
+    shown: list[Piece] = []
+    for kind, tokens in found:
+        own = kind in ("accepted", "target")
+        if most == 0 and kind != "rejected":
+            break
+        shown.append((kind, tokens[:most] if own else tokens))
+        if own and len(tokens) > most:
+            break
+        most -= len(tokens) * own
+    return shown

@@ -17,10 +17,11 @@ from markupsafe import Markup
 from toolkit import __version__
 from toolkit.report import svg, svg_points, tables
 from toolkit.report.grid import grid
-from toolkit.report.page import Chart, Example, Page, Span, Table
+from toolkit.report.page import Chart, Example, Page, Table
 from toolkit.report.shown import visible
 
 _FILES = Path(__file__).with_name("_page")
+_BEGINS = 90  # letters of a folded prompt
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,17 @@ def _environment() -> Environment:
         "draw": _draw,
         "key": _key,
         "numbered": svg_points.numbered,
-        "parted": parted,
+        "question": question,
         "csv_link": _csv_link,
         "kind_of": _kind,
     }
     return environment
 
 
-def parted(example: Example) -> tuple[str, list[Span]]:
-    """The prompt that it begins with, and the rest."""
-    first = next((i for i, span in enumerate(example.spans) if span.kind != "prompt"), len(example.spans))
-    return "".join(span.text for span in example.spans[:first]), example.spans[first:]
+def question(example: Example) -> tuple[int, str]:
+    """How many letters its prompt has, and how the last of it begins: what a reader sees of a prompt that is folded."""
+    said = " ".join(example.prompt[-1][1].split())
+    return sum(len(text) for _, text in example.prompt), said if len(said) <= _BEGINS else f"{said[:_BEGINS]}…"
 
 
 def _seen(value: object) -> object:

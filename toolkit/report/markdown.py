@@ -78,7 +78,7 @@ def _paragraphs(text: str) -> str:
 def _example(example: Example) -> str:
     """Folded. Bold: the draft's, accepted; struck out: rejected; plain: the target's own."""
     facts = " · ".join(f"{_html(name)} {_html(value)}" for name, value in example.facts)
-    said = []
+    said = [f"<i>{_html(who)}: {_html(text)}</i>\n\n" for who, text in example.prompt]
     for kind, spans in groupby(example.spans, key=lambda span: span.kind):
         text = _html("".join(span.text for span in spans))
         if kind == "prompt":

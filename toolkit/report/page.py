@@ -82,6 +82,7 @@ class Example:
     method: str
     spans: list[Span]
     facts: list[tuple[str, str]]  # as ("tau", "2.31")
+    prompt: list[tuple[str, str]] = field(default_factory=list)  # who says what; [] where it is not known
 
 
 @dataclass(frozen=True)
