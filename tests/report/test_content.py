@@ -2,16 +2,12 @@
 
 import json
 import math
-import shutil
 import time
 
 import pytest
 
 from tests.evaluation.conftest import Tiny
 from tests.report.synthetic import METHODS, PLAIN, Made, Size, write
-from toolkit.errors import UserError
-from toolkit.evaluation import parts
-from toolkit.evaluation.ranks import Alone
 from toolkit.evaluation.stats import Interval
 from toolkit.report.content import page
 from toolkit.report.page import Chart, Example, Table, Text
@@ -114,49 +110,6 @@ def test_a_quality_run_and_a_speed_run_are_one_group(tmp_path):
     assert fuzzy["speed_prompts"] == 12 and fuzzy["quality_prompts"] == 30 and fuzzy["speedup"] and fuzzy["accuracy"]
 
 
-def test_a_study_stands_for_its_cells(tmp_path):
-    cells = []
-    for name in ("code", "chat"):
-        write(tmp_path / "study" / name, METHODS[:3], task=name)
-        cells.append({"values": [name]})
-    (tmp_path / "study" / "study.json").write_text(json.dumps({"cells": cells}))
-    assert "tasks" in by_id(page([tmp_path / "study"]))
-    shutil.rmtree(tmp_path / "study" / "chat")
-    with pytest.raises(UserError, match="chat: has no run.json"):
-        page([tmp_path / "study"])
-
-
-def test_a_killed_run_is_reported_from_its_rows(tmp_path):
-    write(tmp_path / "killed", finished=False)
-    with (tmp_path / "killed" / "records.jsonl").open("ab") as file:
-        file.write(b'{"set": "speed", "meth')
-    found = page([tmp_path / "killed"])
-    warnings = [part.text for part in parts_of(found, Text) if part.warning]
-    assert len(warnings) == 1 and "killed: the run is under way or was killed" in warnings[0]
-    assert {row[-1] for row in by_id(found)["certificate"].parts[-1].rows} == {
-        "claimed, not checked in this run",
-        "not claimed",
-    }
-    (tmp_path / "killed" / "recipe.yaml").unlink()
-    with pytest.raises(UserError, match=r"has no results.json.*no recipe.yaml"):
-        page([tmp_path / "killed"])
-
-
-def test_parts_of_a_killed_run_are_in_its_report(tmp_path):
-    rows = write(tmp_path / "killed", METHODS[:2], finished=False)
-    records = tmp_path / "killed" / "records.jsonl"
-    lines = records.read_bytes().splitlines(keepends=True)
-    own = parts.own(records, "session", Alone(False)).path
-    own.write_bytes(b"".join(lines[5:]) + b'{"set": "qua')
-    records.write_bytes(b"".join(lines[:7]))  # two rows are in both, as a merge that was killed leaves them
-    assert f"{len(rows)} rows" in page([tmp_path / "killed"]).subtitle
-    records.unlink()
-    assert f"{len(rows) - 5} rows" in page([tmp_path / "killed"]).subtitle
-    own.unlink()
-    with pytest.raises(UserError, match="no row of the baseline yet"):
-        page([tmp_path / "killed"])
-
-
 def test_a_speed_set_in_which_nothing_ended(tmp_path):
     write(tmp_path / "run", METHODS[:1], failing=12)
     found = page([tmp_path / "run"])
@@ -181,18 +134,6 @@ def test_targets_at_other_temperatures_are_not_compared(tmp_path):
         write(tmp_path / "other", METHODS[:2], adapters=["checkpoints/cod"], temperature=temperature)
         found = parts_of(page([tmp_path / "plain", tmp_path / "other"]), Table)
         assert [table.name for table in found].count("answer_tokens_paired") == paired
-
-
-def test_what_is_no_run_is_refused(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="has no run.json"):
-        page([tmp_path / "empty"])
-    write(tmp_path / "a", METHODS[:2])
-    with pytest.raises(UserError, match="twice"):
-        page([tmp_path / "a", tmp_path / "." / "a"])
-    (tmp_path / "study.json").write_text("[]")
-    with pytest.raises(UserError, match="not the table of a study"):
-        page([tmp_path])
 
 
 def test_a_real_run(tmp_path, capsys):

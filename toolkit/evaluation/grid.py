@@ -33,6 +33,11 @@ class Cell:
     values: dict[str, Any] = field(default_factory=dict)  # dotted key -> value
     place: tuple[int, ...] = ()  # of each value in its list
 
+    @property
+    def entry(self) -> dict[str, Any] | None:
+        """As results.json has it; None of a method on its own."""
+        return {"name": self.grid, "values": self.values, "place": list(self.place)} if self.grid else None
+
     def beside(self, other: "Cell") -> bool:
         """One step along one axis."""
         if self.grid is None or self.grid != other.grid:

@@ -3,13 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 from toolkit import methods
 from toolkit.engine.types import Request, Sampling
 from toolkit.evaluation import counters, equality, plots, routing_report, seeds, system, table
 from toolkit.evaluation.equality import Equality, GapOf
-from toolkit.evaluation.measure import Contender
 from toolkit.evaluation.outdir import OutDir
 from toolkit.evaluation.plan import Plan
 from toolkit.evaluation.records import SCHEMA_VERSION, Record
@@ -35,7 +33,8 @@ def write(plan: Plan, out: OutDir, rows: Sequence[Record]) -> int:
             "recipe": asdict(plan.recipe),
             "models": plan.models.provenance,
             "methods": {
-                c.name: {**c.described, "lossless": c.lossless, "grid": _place(plan, c)} for c in plan.contenders
+                c.name: c.described | {"lossless": c.lossless, "grid": plan.cells[c.name].entry}
+                for c in plan.contenders
             },
             "metric": plan.setting.task.metric,  # what accuracy is of; null: answers have no verdict
             "untimed": dict(plan.untimed),  # method -> why its speed was not measured
@@ -83,12 +82,6 @@ def qualities(rows: Sequence[Record], names: Sequence[str]) -> list[Quality]:
         return []
     base = quality_summary(by_method[BASELINE], by_method[BASELINE])
     return [quality_summary(by_method[n], by_method[BASELINE]) if n in by_method else inherit(n, base) for n in names]
-
-
-def _place(plan: Plan, contender: Contender) -> dict[str, Any] | None:
-    """Which cell of which grid a method is."""
-    cell = plan.cells[contender.name]
-    return {"name": cell.grid, "values": cell.values, "place": list(cell.place)} if cell.grid else None
 
 
 def _finite(items: list[tuple[str, object]]) -> dict[str, object]:

@@ -92,8 +92,8 @@ def _best(group: Group) -> str:
 def _warnings(group: Group) -> list[str]:
     """What makes its figures suspect: from this run's own summaries, and from having joined several."""
     found = [
-        f"{path}: the run is under way or was killed: figures of the rows so far, and no check of greedy equality"
-        for path in group.unfinished
+        f"{path}: {why}: figures of the rows so far, and no check of greedy equality"
+        for path, why in group.unfinished.items()
     ]
     said = [note for run in group.runs for note in run.results["notes"]] + group.joined.notes
     found += [f"{group.name}: {note}" for note in dict.fromkeys(said) if note.startswith(("WARNING", "BUG"))]

@@ -1,7 +1,7 @@
 """The runs that a report is of: output directories, read once, in groups that may stand side by side.
 
-A group is of one target, task, sampling and template (see evaluation/joined). A study stands for its cells. What a
-killed run has so far is shown, with a warning.
+A group is of one target, task, sampling and template (see evaluation/joined). A study stands for its cells. Of a run
+that has not ended its rows so far are shown, with a warning.
 """
 
 import json
@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from toolkit.errors import UserError
-from toolkit.evaluation import joined, pareto_points, parts
+from toolkit.evaluation import joined, pareto_points
 from toolkit.evaluation.joined import Joined, Run
-from toolkit.evaluation.outdir import RECIPE, RECORDS, flat
+from toolkit.evaluation.outdir import RECORDS, flat
 from toolkit.evaluation.pareto_points import Point
 from toolkit.evaluation.records import Record
-from toolkit.evaluation.score import ACCURACY, BASELINE, Speed
+from toolkit.evaluation.score import ACCURACY, Speed
+from toolkit.report import unfinished
 
 BESIDE = ("lossless", "grid", "own")  # of a method's entry in results.json: what is none of its pieces
+STUDY = "study.json"
+_OF_A_RUN = (unfinished.MARKER, unfinished.RESULTS, RECORDS)
 _NAMED = ("target.name", "target.adapters", "task.type")  # what a group's name says anyway
 
 
@@ -34,7 +35,7 @@ class Group:
     runs: list[Run]
     joined: Joined
     points: list[Point]  # a method each, the baseline first
-    unfinished: list[Path]
+    unfinished: dict[Path, str]  # runs that have not ended -> what became of them
 
     @property
     def name(self) -> str:
@@ -81,8 +82,8 @@ def read(paths: Sequence[Path]) -> list[Group]:
     directories = [directory for path in paths for directory in _directories(path)]
     if len({path.resolve() for path in directories}) < len(directories):
         raise UserError(f"{', '.join(map(str, paths))}: a directory is there twice; name each once.")
-    unfinished = [path for path in directories if _killed(path)]
-    runs = [_so_far(path) if path in unfinished else joined.read(path) for path in directories]
+    states = {path: state for path in directories if (state := unfinished.state(path))}
+    runs = [unfinished.read(path, states[path]) if path in states else joined.read(path) for path in directories]
     sets: list[list[Run]] = []
     for run in runs:
         fitting = (one for one in sets if not any(joined.apart(other, run) for other in one))
@@ -94,51 +95,43 @@ def read(paths: Sequence[Path]) -> list[Group]:
     groups = []
     for one, (target, task) in zip(sets, _names(sets), strict=True):
         together = joined.together(one)
-        left = [run.path for run in one if run.path in unfinished]
+        left = {run.path: states[run.path] for run in one if run.path in states}
         groups.append(Group(target, task, one, together, pareto_points.points(together), left))
     return groups
 
 
 def _directories(path: Path) -> list[Path]:
     """Itself, or a study's cells."""
-    study = path / "study.json"
+    study = path / STUDY
     if not study.is_file():
-        return [path]
+        return [_checked(path)]
     try:
         cells = json.loads(study.read_text(encoding="utf-8"))["cells"]
-        return [path / "-".join(cell["values"]) for cell in cells]
+        directories = [path / "-".join(cell["values"]) for cell in cells]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{study}: not the table of a study ({error!r}); run its recipe again.") from None
+    return [_checked(directory) for directory in directories]
 
 
-def _killed(path: Path) -> bool:
-    return (path / "run.json").is_file() and not (path / "results.json").is_file()
+def _checked(path: Path) -> Path:
+    """Itself. UserError where it is no run's; it says which are a level below."""
+    if not path.is_dir():
+        raise UserError(f"{path}: no such directory; expected the output directory of an eval or a study.")
+    if not _is_run(path):
+        below = ", ".join(sorted(one.name for one in path.iterdir() if _is_run(one) or (one / STUDY).is_file()))
+        further = f" A level below there are {below}: name those that belong on one page." if below else ""
+        looked = f"looked for {', '.join(_OF_A_RUN)} (an eval leaves these) and {STUDY} (a study)"
+        raise UserError(f"{path}: no output directory of an eval or a study: {looked}.{further}")
+    if not (path / unfinished.MARKER).is_file():
+        raise UserError(
+            f"{path}: has no {unfinished.MARKER}, which says whose rows these are. Delete {path}, or choose another "
+            "out=DIR, and run its command again."
+        )
+    return path
 
 
-def _so_far(path: Path) -> Run:
-    """A run that has no summary yet, from what it wrote before its rows."""
-    how = f"{path}: has no results.json: its run is under way or was killed"
-    if not (path / RECIPE).is_file():
-        raise UserError(f"{how}, and there is no {RECIPE} to report from. Run its command again.")
-    marker = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    rows = parts.so_far(path / RECORDS)
-    done = {row.method for row in rows}
-    if BASELINE not in done:
-        raise UserError(f"{how}, and there is no row of the {BASELINE} yet. Run its command again.")
-    results: dict[str, Any] = {
-        "recipe": yaml.safe_load((path / RECIPE).read_text(encoding="utf-8")),
-        "methods": {
-            name: {**pieces, "lossless": all(row.lossless for row in rows if row.method == name), "grid": None}
-            for name, pieces in marker["identity"]["methods"].items()
-            if name in done
-        },
-        "sessions": marker["sessions"],
-        "models": {},
-        "equality": [],
-        "routing": {},
-        "notes": [],
-    }
-    return Run(path, marker["identity"], results, rows)
+def _is_run(path: Path) -> bool:
+    return any((path / name).is_file() for name in _OF_A_RUN)
 
 
 def _names(sets: Sequence[Sequence[Run]]) -> list[tuple[str, str]]:
