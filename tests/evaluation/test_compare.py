@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from tests.evaluation.rows import row
@@ -92,3 +93,56 @@ def test_too_few_prompts_show_no_difference_however_large():
         assert verdict(one, nothing) == "no difference shown"
     assert found.acceptance.value == pytest.approx(1 / 4)
     assert found.answers.verdict == "no difference shown"  # p = 1/8: four answers cannot show one
+
+
+def of_seeds(right, tokens, seeds=(0, 1)):
+    """Twelve prompts, whose answers with a seed are all right or wrong, and equally long."""
+    windows = [(4, 2)] * 4
+    timed = [row("draft", f"p{i}", tokens=8, windows=windows, seed=s) for i in range(12) for s in seeds]
+    judged = [
+        row("baseline", f"p{i}", tokens=tokens[s], set="quality", correct=right[s], seed=s, temperature=1.0)
+        for i in range(12)
+        for s in seeds
+    ]
+    return Side.of([*timed, *judged], "draft")
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_several_seeds_of_a_prompt_count_alike(order):
+    """Neither the first nor the last of them stands for all."""
+    found = compare(of_seeds((True, False), (10, 20), order), of_seeds((True, True), (10, 80), order))
+    assert (found.accuracy.value, found.accuracy.low) == (0.5, 0.5)
+    assert found.tokens.value == pytest.approx(90 / 30)
+    assert (found.speed_n, found.quality_n, found.answers.n, found.answers.p) == (12, 12, 24, None)
+    assert found.answers.difference.value == found.accuracy.value
+    alone = compare(of_seeds((True, False), (10, 20), (1,)), of_seeds((True, True), (10, 80), order))
+    assert (alone.accuracy.value, alone.tokens.value) == (1.0, 4.0), "beside the seed that both ran"
+
+
+def test_the_cost_is_resampled_as_if_it_were_written_out():
+    rng = np.random.default_rng(0)
+    sides, tables = [], []
+    for shift in (0.0, 0.3):
+        seconds, accepted = rng.uniform(1 + shift, 3, 40), rng.integers(0, 5, 40)
+        right, said = rng.random(40) < 0.5 + shift, rng.integers(10, 90, 40)
+        rows = [
+            row("draft", f"p{i}", tokens=8, seconds=seconds[i], windows=[(4, int(accepted[i]))] * 4) for i in range(40)
+        ]
+        rows += [
+            row("baseline", f"p{i}", tokens=int(said[i]), set="quality", correct=bool(right[i])) for i in range(40)
+        ]
+        sides.append(Side.of(rows, "draft"))
+        tables.append((seconds, accepted, right, said))
+    costs, accepted = [], []
+    for _ in range(4000):
+        timed, judged = rng.integers(40, size=(2, 40))
+        some = [
+            (0.1 * s[timed].mean() + 0.9 * s[timed].sum() / 320 * said[judged].mean()) / right[judged].mean()
+            for s, _, right, said in tables
+        ]
+        costs.append(some[1] / some[0])
+        accepted.append((tables[1][1][timed].mean() - tables[0][1][timed].mean()) / 4)
+    found = compare(*sides)
+    for one, draws in ((found.seconds_per_correct, costs), (found.acceptance, accepted)):
+        low, high = np.quantile(draws, [0.025, 0.975])
+        assert (one.low, one.high) == pytest.approx((low, high), abs=0.12 * (high - low))

@@ -1,11 +1,24 @@
 """Intervals against known values and against what they promise."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from toolkit.evaluation.stats import ENDLESS, Interval, Pair, ends, mcnemar, ratio, speedup, verdict, wilson
+from toolkit.evaluation import stats
+from toolkit.evaluation.stats import (
+    ENDLESS,
+    Interval,
+    Pair,
+    ends,
+    mcnemar,
+    ratio,
+    resampled,
+    speedup,
+    verdict,
+    wilson,
+)
 
 
 # Newcombe (1998), Statistics in Medicine 17, table I, method 3 (Wilson's score)
@@ -131,3 +144,46 @@ def test_between_a_figure_and_what_has_no_end_is_nothing(endless):
     draws = np.array([1.0] * 1950 + [endless] * 50)  # the upper bound falls between the two
     assert ends(draws) == (1.0, ENDLESS)
     assert ends(np.array([1.0] * 1960 + [endless] * 40)) == (1.0, 1.0)
+
+
+def gathered(table, resamples, seed):
+    """[n, c] -> [resamples, c]: the bootstrap written out, rows gathered one resample after the other."""
+    rng = np.random.default_rng(seed)
+    return np.array([table[rng.integers(len(table), size=len(table))].sum(axis=0) for _ in range(resamples)])
+
+
+@pytest.mark.parametrize("at_once", [2**22, 1000])
+def test_the_bootstrap_is_the_one_written_out(monkeypatch, at_once):
+    """Up to the noise of its draws; whether they are drawn all at once or 16 at a time."""
+    monkeypatch.setattr(stats, "_AT_ONCE", at_once)
+    stats._drawn.cache_clear()
+    table = np.random.default_rng(3).gamma(2.0, size=(60, 2))
+    sums, other = resampled(table), gathered(table, 20_000, seed=4)
+    expected = np.quantile(other[:, 0] / other[:, 1], [0.025, 0.975])
+    found = ratio(table)
+    width = expected[1] - expected[0]
+    assert (found.low, found.high) == pytest.approx(expected, abs=0.08 * width)
+    assert sums.shape == (2000, 2) and len(np.unique(sums[:, 0])) == 2000, "no resample is there twice"
+    assert sums.std(axis=0) == pytest.approx(other.std(axis=0), rel=0.06)
+    assert resampled(np.ones((60, 1))).tolist() == [[60.0]] * 2000, "each is of as many rows"
+    stats._drawn.cache_clear()
+
+
+def test_tables_of_one_seed_are_drawn_alike():
+    table = np.random.default_rng(5).random((2, 9, 3))
+    both = resampled(table, 50)
+    assert both.shape == (2, 50, 3)
+    for one, alone in zip(both, table, strict=True):
+        assert one == pytest.approx(resampled(alone, 50))
+    assert not np.allclose(resampled(table[0], 50, seed=1), both[0])
+
+
+def test_a_long_table_is_resampled_in_bounded_memory():
+    table = np.ones((200_000, 2))  # all counts at once would take 320 MB
+    tracemalloc.start()
+    try:
+        assert resampled(table, 200).shape == (200, 2)
+        assert tracemalloc.get_traced_memory()[1] < 256e6
+    finally:
+        tracemalloc.stop()
+        stats._drawn.cache_clear()

@@ -162,9 +162,10 @@ def test_what_one_of_two_runs_refutes_is_refuted(tmp_path):
 
 
 def test_targets_are_beside_each_other_at_one_temperature(tmp_path):
+    """With all seeds of both."""
     for seed, (adapters, temperature) in enumerate([([], 0.0), ([], 1.0), (["cod"], 1.0)]):
         run = tmp_path / f"{seed}"
-        write(run, METHODS[:2], adapters=adapters, temperature=temperature, seed=seed)
+        write(run, METHODS[:2], adapters=adapters, temperature=temperature, seed=seed, size=Size(seeds=3))
     parts = by_id(page(sorted(tmp_path.iterdir())))["texts"].parts
     tables = {part.name: part.rows for part in parts if isinstance(part, Table)}
     [pair] = tables["answer_tokens_paired"]

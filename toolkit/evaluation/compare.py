@@ -1,39 +1,41 @@
 """Two runs over the same problems, with paired bootstrap intervals: is one better, and by how much?
 
-A prompt is resampled with both runs' results on it, so what makes a problem hard for both cancels. An interval that
-holds 0 (a difference) or 1 (a ratio) shows no difference, and `stats.verdict` says so; below `FEWEST_BLOCKS` prompts
-there is none. Answers are also counted in pairs, for McNemar's test.
+Answers are paired by prompt and seed, and those of a prompt added up: seeds are no independent prompts. A prompt is
+resampled with both runs' results on it, so what makes a problem hard for both cancels. An interval that holds 0 (a
+difference) or 1 (a ratio) shows no difference, and `stats.verdict` says so; below `FEWEST_BLOCKS` prompts there is
+none. Answers are also counted in pairs, for McNemar's test.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.evaluation.paired import Paired, by_question, paired
+from toolkit.evaluation.paired import Paired, Question, beside, by_question, paired
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE
-from toolkit.evaluation.stats import FEWEST_BLOCKS, RESAMPLES, Interval, ends
+from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval, ends, resampled
 
 
 @dataclass(frozen=True)
 class Side:
     """A method's timed rows and the quality rows that stand for its answers (its own, or AR's where it is exact)."""
 
-    speed: dict[str, Record]  # by prompt id; each decoded alone and once
-    quality: dict[str, Record]
+    speed: Mapping[Question, Record]  # each decoded alone and once
+    quality: Mapping[Question, Record]  # with a verdict
     pace: float | None  # seconds of a target forward after prefill, as plain AR had them in the same run
 
     @classmethod
     def of(cls, rows: Sequence[Record], method: str) -> "Side":
-        timed = {row.prompt_id: row for row in rows if row.set == "speed" and row.method == method and row.ok}
+        timed = by_question(row for row in rows if row.set == "speed" and row.method == method)
         judged = [row for row in rows if row.set == "quality" and row.ok and row.correct is not None]
         exact = all(row.lossless for row in timed.values())
         source = BASELINE if exact and not any(row.method == method for row in judged) else method
         plain = [row for row in rows if row.set == "speed" and row.method == BASELINE and row.ok]
         spent = sum(row.times["total"] - row.times["prefill"] for row in plain)
         pace = spent / sum(row.rounds for row in plain) if plain else None
-        return cls(timed, {row.prompt_id: row for row in judged if row.method == source}, pace)
+        return cls(timed, by_question(row for row in judged if row.method == source), pace)
 
 
 @dataclass(frozen=True)
@@ -46,78 +48,90 @@ class Comparison:
     tau: Interval | None  # difference of emitted tokens a target forward
     seconds_per_correct: Interval | None  # ratio
     pace: tuple[float, float] | None  # seconds of an AR forward on either side
-    speed_n: int
+    speed_n: int  # prompts
     quality_n: int
     answers: Paired | None  # the same accuracies by McNemar's test
 
 
-def compare(base: Side, other: Side, unit: str = "seconds", seed: int = 0) -> Comparison:
-    """Over the prompts that both ran. `unit` of time: seconds, or AR forwards of each side's own run."""
-    timed = sorted(base.speed.keys() & other.speed.keys())
-    judged = sorted(base.quality.keys() & other.quality.keys())
-    rng = np.random.default_rng(seed)
-    fast = [_speed_table([side.speed[key] for key in timed]) for side in (base, other)]
-    good = [_quality_table([side.quality[key] for key in judged]) for side in (base, other)]
-    picks = [rng.integers(max(n, 1), size=(RESAMPLES, n)) for n in (len(timed), len(judged))]
+def compare(base: Side, other: Side, unit: str = "seconds") -> Comparison:
+    """Over what both ran. `unit` of time: seconds, or AR forwards of each side's own run."""
+    fast = _sums(base.speed, other.speed, _speed_columns, seed=0)
+    good = _sums(base.quality, other.quality, _quality_columns, seed=1)  # other prompts: drawn on their own
     accuracy = tokens = acceptance = tau = cost = None
-    if judged:
-        accuracy = _difference(*(_over(table, picks[1], 0, 2) for table in good))
-        tokens = _ratio(*(_over(table, picks[1], 1, 2) for table in good))
-    if timed:
-        tau = _difference(*(_over(table, picks[0], 0, 3) for table in fast))
-        if all(table[:, 4].sum() for table in fast):
-            acceptance = _difference(*(_over(table, picks[0], 5, 4) for table in fast))
-    if timed and judged and all(table[:, 0].sum() for table in good):
+    if good:
+        accuracy = _difference(*(one.over(_RIGHT, _ANSWERS) for one in good))
+        tokens = _ratio(*(one.over(_SAID, _ANSWERS) for one in good))
+    if fast:
+        tau = _difference(*(one.over(_TOKENS, _ROUNDS) for one in fast))
+        if all(one.whole[_PROPOSED] for one in fast):
+            acceptance = _difference(*(one.over(_ACCEPTED, _PROPOSED) for one in fast))
+    if fast and good and all(one.whole[_RIGHT] for one in good):
         units = [1.0 if unit == "seconds" else side.pace for side in (base, other)]
-        cost = _ratio(*(_cost(*tables, picks) for tables in zip(fast, good, units, strict=True)))
-    pace = (base.pace, other.pace) if timed and base.pace and other.pace else None
-    answers = paired(*(by_question(side.quality.values()) for side in (other, base)))
-    return Comparison(accuracy, tokens, acceptance, tau, cost, pace, len(timed), len(judged), answers)
+        cost = _ratio(*(_cost(*sides) for sides in zip(fast, good, units, strict=True)))
+    pace = (base.pace, other.pace) if fast and base.pace and other.pace else None
+    answers = paired(other.quality, base.quality)
+    sizes = [sides[0].prompts if sides else 0 for sides in (fast, good)]
+    return Comparison(accuracy, tokens, acceptance, tau, cost, pace, *sizes, answers)
 
 
-def tau_of(side: Side, seed: int = 0) -> Interval | None:
+def tau_of(side: Side) -> Interval | None:
     """Emitted tokens a target forward, resampled by prompt; None where nothing was timed."""
-    if not side.speed:
-        return None
-    table = _speed_table([side.speed[key] for key in sorted(side.speed)])
-    picks = np.random.default_rng(seed).integers(len(table), size=(RESAMPLES, len(table)))
-    return _interval(*_over(table, picks, 0, 3))
+    found = _sums(side.speed, side.speed, _speed_columns, seed=0)
+    return _interval(*found[0].over(_TOKENS, _ROUNDS)) if found else None
 
 
 _Draws = tuple[float, np.ndarray]  # the figure itself, and its resamples; NaN all of them: too few prompts
+_TOKENS, _PREFILL, _AFTER, _ROUNDS, _PROPOSED, _ACCEPTED, _ROWS = range(7)  # columns of the speed set
+_RIGHT, _SAID, _ANSWERS = range(3)  # and of the quality set
 
 
-def _speed_table(rows: Sequence[Record]) -> np.ndarray:
-    """[n, 6]: tokens, seconds of prefill, seconds after it, rounds, proposed, accepted."""
-    return np.array(
-        [
-            [r.n_tokens, r.times["prefill"], r.times["total"] - r.times["prefill"], r.rounds, r.proposed, r.accepted]
-            for r in rows
-        ],
-        dtype=float,
-    )
+def _speed_columns(row: Record) -> list[float]:
+    prefill = row.times["prefill"]
+    return [row.n_tokens, prefill, row.times["total"] - prefill, row.rounds, row.proposed, row.accepted, 1]
 
 
-def _quality_table(rows: Sequence[Record]) -> np.ndarray:
-    """[n, 3]: right or not, tokens, 1."""
-    return np.array([[bool(r.correct), r.n_tokens, 1] for r in rows], dtype=float)
+def _quality_columns(row: Record) -> list[float]:
+    return [bool(row.correct), row.n_tokens, 1]
 
 
-def _over(table: np.ndarray, picks: np.ndarray, above: int, below: int) -> _Draws:
-    """A ratio of two columns' sums."""
-    sums = table[picks].sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value, draws = float(table[:, above].sum() / table[:, below].sum()), sums[:, above] / sums[:, below]
-    return value, draws if len(table) >= FEWEST_BLOCKS else np.full_like(draws, np.nan)
+@dataclass(frozen=True)
+class _Sums:
+    """The columns of one side, added up over its prompts."""
+
+    prompts: int
+    whole: np.ndarray  # [c]
+    drawn: np.ndarray  # [R, c] of the resamples; NaN: too few prompts for these to say anything
+
+    def over(self, above: int, below: int) -> _Draws:
+        """A ratio of two columns."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(self.whole[above] / self.whole[below]), self.drawn[:, above] / self.drawn[:, below]
 
 
-def _cost(fast: np.ndarray, good: np.ndarray, unit: float, picks: list[np.ndarray]) -> _Draws:
+def _sums(
+    base: Mapping[Question, Record],
+    other: Mapping[Question, Record],
+    columns: Callable[[Record], list[float]],
+    seed: int,
+) -> list[_Sums]:
+    """Of both sides, over the answers that both have; [] where there is none."""
+    found: dict[str, list[list[list[float]]]] = defaultdict(list)  # by prompt, and then [seeds, 2, c]
+    for prompt, here, there in beside(base, other):
+        found[prompt].append([columns(here), columns(there)])
+    if not found:
+        return []
+    table = np.stack([np.sum(answers, axis=0) for answers in found.values()], axis=1)  # [2, prompts, c]
+    whole, n = table.sum(axis=1), len(found)
+    drawn = resampled(table, seed=seed) if n >= FEWEST_BLOCKS else np.full((2, 1, table.shape[-1]), np.nan)
+    return [_Sums(n, whole[side], drawn[side]) for side in (0, 1)]
+
+
+def _cost(fast: _Sums, good: _Sums, unit: float) -> _Draws:
     """Time per correct answer, as `score.per_correct` has it: (prefill + pace x tokens) / accuracy."""
-    ones = np.c_[fast, np.ones(len(fast))]
-    prefill, some_prefill = _over(ones, picks[0], 1, 6)
-    pace, some_pace = _over(ones, picks[0], 2, 0)
-    tokens, some_tokens = _over(good, picks[1], 1, 2)
-    right, some_right = _over(good, picks[1], 0, 2)
+    prefill, some_prefill = fast.over(_PREFILL, _ROWS)
+    pace, some_pace = fast.over(_AFTER, _TOKENS)
+    tokens, some_tokens = good.over(_SAID, _ANSWERS)
+    right, some_right = good.over(_RIGHT, _ANSWERS)
     with np.errstate(divide="ignore", invalid="ignore"):
         draws = (some_prefill + some_pace * some_tokens) / some_right / unit
     return (prefill + pace * tokens) / right / unit, draws

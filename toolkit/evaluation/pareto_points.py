@@ -16,7 +16,7 @@ from toolkit.evaluation.paired import Paired, Question, paired
 from toolkit.evaluation.pareto import at_speed, dominates, hypervolume
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE, Quality, Speed, inherit, pairs, quality_summary, speed_summary
-from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval, drawn
+from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval, resampled
 from toolkit.evaluation.timed import accepts_everything
 
 LOSSLESS = "lossless"  # all that is, of whatever grid, as one family: its front is its fastest
@@ -180,8 +180,8 @@ def _resampled(joined: Joined, placed: Sequence[Point]) -> np.ndarray | None:
     # a block that a method lacks is drawn for the others; alone it would be 0 / 0, and in no front
     pace = np.array([[one.get(key, (0, 0, 0, 0)) for key in timed] for one in blocks], dtype=float)  # [n, blocks, 4]
     right = np.array([[one.get(key, (0, 0)) for key in asked] for one in answers], dtype=float)  # [n, prompts, 2]
-    tokens, seconds, base_tokens, base_seconds = np.moveaxis(drawn(len(timed)) @ pace, -1, 0)  # [n, R] each
-    hits, answered = np.moveaxis(drawn(len(asked), seed=1) @ right, -1, 0)
+    tokens, seconds, base_tokens, base_seconds = np.moveaxis(resampled(pace), -1, 0)  # [n, R] each
+    hits, answered = np.moveaxis(resampled(right, seed=1), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.stack([tokens / seconds / (base_tokens / base_seconds), hits / answered], -1).swapaxes(0, 1)
 

@@ -5,14 +5,14 @@ is known afterwards only, and by one noisy timing: it is a bound that no router 
 draft over time as routed; above 1 the router paid. Intervals resample prompts.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from toolkit.evaluation.stats import FEWEST_BLOCKS, RESAMPLES, Interval
+from toolkit.evaluation import stats
+from toolkit.evaluation.stats import Interval
 from toolkit.files import finite
 
 
@@ -32,13 +32,12 @@ class Outcomes:
         return self.ms.argmin(1)
 
 
-def report(found: Outcomes, single: int | None = None, seed: int = 0) -> dict[str, Any]:
+def report(found: Outcomes, single: int | None = None) -> dict[str, Any]:
     """single: the draft that was best where the router was trained; None: the one that is best on these prompts."""
     means = found.ms.mean(0)
     best_here = int(means.argmin())
     single = best_here if single is None else single
     least = found.ms.min(1)
-    draw = draws(len(found.ms), seed)
     controls = {
         "single": found.ms[:, single],
         "single_best_here": found.ms[:, best_here],
@@ -56,12 +55,12 @@ def report(found: Outcomes, single: int | None = None, seed: int = 0) -> dict[st
             "single_best_here": found.names[best_here],
             "ms": {"routed": float(found.spent.mean())} | {name: float(one.mean()) for name, one in controls.items()},
             "ms_by_draft": dict(zip(found.names, map(float, means), strict=True)),
-            "regret": {"routed": asdict(interval(found.spent - least, draw))}
-            | {name: asdict(interval(one - least, draw)) for name, one in controls.items() if name != "oracle"},
-            "regret_of_choice": asdict(interval(found.ms[rows, columns] - least, draw)),  # the routing itself left out
-            "gain": asdict(ratio(found.ms[:, single], found.spent, draw)),
-            "gain_best_here": asdict(ratio(found.ms[:, best_here], found.spent, draw)),
-            "gain_of_oracle": asdict(ratio(found.ms[:, best_here], least, draw)),
+            "regret": {"routed": asdict(interval(found.spent - least))}
+            | {name: asdict(interval(one - least)) for name, one in controls.items() if name != "oracle"},
+            "regret_of_choice": asdict(interval(found.ms[rows, columns] - least)),  # the routing itself left out
+            "gain": asdict(ratio(found.ms[:, single], found.spent)),
+            "gain_best_here": asdict(ratio(found.ms[:, best_here], found.spent)),
+            "gain_of_oracle": asdict(ratio(found.ms[:, best_here], least)),
             "right": float((found.chosen == found.oracle).mean()),
             "shares": shares(found.names, found.domains, found.chosen),
             "oracle_shares": shares(found.names, found.domains, found.oracle),
@@ -80,25 +79,11 @@ def shares(names: Sequence[str], domains: Sequence[str], chosen: np.ndarray) -> 
     }
 
 
-def interval(values: np.ndarray, draws: np.ndarray) -> Interval:
-    """The mean, and its bounds."""
-    return _bounded(float(values.mean()), values[draws].mean(1))
+def interval(values: np.ndarray) -> Interval:
+    """The mean, and its bounds; NaN where there are too few prompts for these to say anything of others."""
+    return ratio(values, np.ones_like(values))
 
 
-def ratio(above: np.ndarray, below: np.ndarray, draws: np.ndarray) -> Interval:
+def ratio(above: np.ndarray, below: np.ndarray) -> Interval:
     """Of the sums, resampled together."""
-    return _bounded(float(above.sum() / below.sum()), above[draws].sum(1) / below[draws].sum(1))
-
-
-def _bounded(value: float, resampled: np.ndarray) -> Interval:
-    """No bounds (NaN) where there are too few prompts for their resampling to say anything of others."""
-    if len(resampled) == 0:
-        return Interval(value, math.nan, math.nan)
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
-
-
-def draws(count: int, seed: int = 0) -> np.ndarray:
-    """[resamples, n] prompts of each."""
-    resamples = RESAMPLES if count >= FEWEST_BLOCKS else 0
-    return np.random.default_rng(seed).integers(count, size=(resamples, count))
+    return stats.ratio(np.stack([above, below], axis=1))

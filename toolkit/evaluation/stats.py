@@ -16,6 +16,7 @@ RESAMPLES = 2000
 FEWEST_BLOCKS = 5  # resampling fewer says nothing of the prompts that were not drawn
 SURE = 0.05  # a p above it shows no difference
 NO_DIFFERENCE = "no difference shown"
+_AT_ONCE = 2**22  # counts of draws: 32 MiB
 ENDLESS = 1e12  # stands for a ratio without end, which JSON cannot say
 
 
@@ -39,14 +40,25 @@ class Pair:
 
 
 def resampled(table: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """[n, c] -> [resamples, c]: sums over n of its rows, drawn with replacement."""
-    return drawn(len(table), resamples, seed) @ table
+    """[..., n, c] -> [..., resamples, c]: sums over n of the rows, drawn with replacement, and alike for all tables.
+
+    Two tables of one seed are drawn alike where they have as many rows: what is not paired takes another seed. Memory
+    stays bounded, however long the table.
+    """
+    n = table.shape[-2]
+    step = max(1, _AT_ONCE // n)
+    parts = [_drawn(n, min(step, resamples - first), seed, first) @ table for first in range(0, resamples, step)]
+    return np.concatenate(parts, axis=-2)
 
 
 @functools.lru_cache(maxsize=4)  # some sets of prompts: all methods are resampled alike
-def drawn(n: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """[resamples, n]: how often each of n was drawn. To sum by these is several times faster than to gather rows."""
-    picks = np.random.default_rng(seed).integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+def _drawn(n: int, resamples: int, seed: int, first: int) -> np.ndarray:
+    """[resamples, n]: how often each of n was drawn. To sum by these is several times faster than to gather rows.
+
+    first: how many resamples there were before, of which these are independent.
+    """
+    rng = np.random.default_rng([seed, first] if first else seed)
+    picks = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
     return np.bincount(picks.ravel(), minlength=n * resamples).reshape(resamples, n).astype(np.float64)
 
 
@@ -74,7 +86,7 @@ def speedup(pairs: Sequence[Pair], resamples: int = RESAMPLES, seed: int = 0) ->
     return Interval(value, *ends(_speedups(resampled(table, resamples, seed))))
 
 
-def ratio(counts: Sequence[tuple[float, float]]) -> Interval | None:
+def ratio(counts: Sequence[tuple[float, float]] | np.ndarray) -> Interval | None:
     """Of two sums, over and under: a share, a mean, or by how much two accuracies differ. Rows are resampled whole.
 
     None where there is nothing to divide by; no bounds (NaN) below `FEWEST_BLOCKS`.

@@ -130,10 +130,6 @@ def _asked(group: Group) -> tuple[str, dict[str, Any]]:
 
 
 def _side(group: Group) -> Side:
-    """Plain decoding's judged answers; of several seeds the first."""
+    """Plain decoding's judged answers, with all their seeds."""
     answers = group.joined.answers.get(BASELINE, {})
-    judged: dict[str, Record] = {}
-    for (prompt, _), row in answers.items():
-        if row.correct is not None:
-            judged.setdefault(prompt, row)
-    return Side({}, judged, None)
+    return Side({}, {question: row for question, row in answers.items() if row.correct is not None}, None)

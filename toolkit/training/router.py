@@ -172,7 +172,7 @@ def _fitted(
         "nll": fitted.nll,
         "calibration": router_fit.calibration(probabilities, test.ms),
         "fallback_share": float((probabilities.max(-1).values < fitted.threshold).float().mean()),
-        "test": routing.report(found, single, settings.seed),
+        "test": routing.report(found, single),
         "matrix": router_report.matrix(tried),
         "taken_alone": router_collect.tried_alone(tried),
     }

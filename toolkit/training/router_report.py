@@ -46,7 +46,7 @@ def crossed_oracle(ms: np.ndarray, single: int) -> dict[str, Any] | None:
     return finite(
         {
             "ms": float(picked.mean()),
-            "gain": asdict(routing.ratio(judged[:, single], picked, routing.draws(len(ms)))),
+            "gain": asdict(routing.ratio(judged[:, single], picked)),
         }
     )
 
@@ -72,4 +72,4 @@ def _mean(values: np.ndarray) -> dict[str, float | None] | None:
     """Over prompts, with its interval."""
     if len(values) == 0:
         return None
-    return finite(asdict(routing.interval(values, routing.draws(len(values)))))
+    return finite(asdict(routing.interval(values)))
