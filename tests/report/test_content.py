@@ -10,7 +10,7 @@ from tests.evaluation.conftest import Tiny
 from tests.report.synthetic import METHODS, PLAIN, Made, Size, write
 from toolkit.evaluation.stats import Interval
 from toolkit.report.content import page
-from toolkit.report.page import Chart, Example, Table, Text
+from toolkit.report.page import Chart, Example, Table
 
 ALL = "headline tradeoff tasks acceptance windows latency phases usage texts failures examples certificate provenance"
 
@@ -185,6 +185,31 @@ def test_an_exact_method_that_was_run_for_its_answers_is_compared(tmp_path):
         states.append(dict(zip(keys, table.rows[1], strict=True)))
     assert [state["accuracy_verdict"] for state in states] == ["no difference shown", "the baseline's", None]
     assert [state["p"] is None for state in states] == [False, True, True]
+
+
+def test_a_task_without_a_verdict_is_throughput_only(tmp_path):
+    """And has no `0 prompts` of a quality set whose answers nobody could judge."""
+    tiny = Tiny(tmp_path)
+    assert tiny.run("methods=[ngram]", "task.score=none", "target.device=cpu", "sampling.max_new_tokens=4") == 0
+    for finished in (True, False):
+        [table] = [part for part in by_id(page([tiny.out]))["headline"].parts if isinstance(part, Table)]
+        assert [row[-2:] for row in table.rows] == [[3, None], [3, None]]
+        assert any("throughput only" in note for note in table.notes), f"ended: {finished}"
+        (tiny.out / "results.json").unlink(missing_ok=True)
+
+
+def test_each_run_of_a_router_says_what_it_was_worth(tmp_path):
+    worth = {"prompts": 6, "drafts": ["a"], "shares": {}, "choosing": {"share_of_time": 0.1}}
+    for name, milliseconds in (("a", 1.0), ("b", 2.0)):
+        write(tmp_path / name, METHODS[:2], size=Size(6, 6))
+        results = json.loads((tmp_path / name / "results.json").read_text())
+        results["routing"] = {"routed": worth | {"choosing": {"ms_a_prompt": milliseconds}}}
+        (tmp_path / name / "results.json").write_text(json.dumps(results))
+    for names, expected in (("ab", [[str(tmp_path / "a"), 1.0], [str(tmp_path / "b"), 2.0]]), ("a", [[None, 1.0]])):
+        [table] = by_id(page([tmp_path / name for name in names]))["usage"].parts
+        keys = [column.key for column in table.columns]
+        rows = [dict(zip(keys, row, strict=True)) for row in table.rows]
+        assert [[row.get("directory"), row["choosing_ms"]] for row in rows] == expected
 
 
 @pytest.mark.slow

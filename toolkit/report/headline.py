@@ -65,8 +65,8 @@ def _row(group: Group, point: Point) -> list[Value]:
         parts.tau(rows),
         quality.divergence if quality else None,
         per_correct(speed, quality) if speed else None,
-        speed.n if speed else 0,
-        quality.n if quality and not quality.inherited else 0,
+        speed.n if speed else None,
+        (quality.n or None) if quality and not quality.inherited else None,
     ]
 
 
@@ -108,6 +108,7 @@ def _notes(group: Group) -> list[str]:
         f"{'on' if setting['chat_template'] else 'off'}"
     ]
     notes += [f"accuracy is {metric}" for metric in group.metrics if metric != ACCURACY]
+    notes += ["throughput only: this task has no verdict on an answer"] if not group.metrics else []
     notes += [note for note in group.joined.notes if not note.startswith("WARNING")]
     notes += speed_warnings(group.speeds)
     missing = [f"{point.method}: {point.untimed}" for point in group.points if point.untimed]

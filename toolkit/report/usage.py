@@ -14,6 +14,7 @@ Shares = dict[str, Counter[str]]  # row's name -> by whom, how many
 _SPEAKERS = {"1": "draft 1", "2": "draft 2", "t": "target"}
 _COUNTERS = {"gate_d1": "draft 1", "gate_d2": "draft 2", "gate_fallback": "target"}
 _COUNTED = [parts.METHOD, Column("set", "set"), Column("counter", "counter"), Column("count", "count", "count")]
+_DIRECTORY = Column("directory", "directory")
 _WORTH = [
     parts.METHOD,
     Column("prompts", "prompts", "count"),
@@ -43,12 +44,14 @@ def _routers(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
             for row in _rows(group, name):
                 shares[f"{name}: {group.domain(row.prompt_id)}"].update(row.routed)
     found = _shares(group, groups, "rounds of routers by draft", "method and domain", shares) if shares else []
-    worth = {name: one for run in group.runs for name, one in run.results.get("routing", {}).items()}
-    rows = [[name, *_worth(one)] for name, one in worth.items()]
-    if rows:
+    worth = [(run, name, one) for run in group.runs for name, one in run.results.get("routing", {}).items()]
+    if worth:
+        several = len({run.path for run, _, _ in worth}) > 1  # each has timed its own
+        columns = [*([_DIRECTORY] if several else []), *_WORTH]
+        rows = [[*([str(run.path)] if several else []), name, *_worth(one)] for run, name, one in worth]
         title = parts.titled("What routing was worth", group, groups)
         notes = ["of the speed set at batch 1, where each draft alone was timed beside the router; else only its cost"]
-        found.append(Table(parts.stem("routing", group, groups), title, _WORTH, rows, notes))
+        found.append(Table(parts.stem("routing", group, groups), title, columns, rows, notes))
     return found
 
 
