@@ -8,8 +8,9 @@ import pytest
 
 from tests.report import sample
 from toolkit.evaluation.stats import ENDLESS, Interval
+from toolkit.report import html, markdown
 from toolkit.report.grid import grid
-from toolkit.report.page import Column, Table
+from toolkit.report.page import Column, Page, Section, Table
 from toolkit.report.shown import style, visible
 from toolkit.report.tables import to_csv
 
@@ -46,6 +47,7 @@ def column(form, values, best=None):
     ("form", "values", "title", "texts"),
     [
         ("percent", [0.537, 0.1, None], "figure", ["53.7%", "10.0%", "–"]),
+        ("points", [0.0334, -0.1, 0.0], "figure, pp", ["+3.3", "-10.0", "0.0"]),
         ("ratio", [1.4249, math.nan], "figure", ["1.42×", "–"]),
         ("number", [153.24, 88.0, 1.5], "figure", ["153.2", "88.0", "1.5"]),
         ("number", [3.0, 12.0], "figure", ["3", "12"]),
@@ -100,3 +102,20 @@ def test_visible_keeps_what_can_be_read():
     kept = "naïve 中文 עברית 👩‍🔬 a\u00a0b\n\tc"
     assert visible(kept) == kept
     assert visible("\r\u2028\U000e0041") == "␍⟨U+2028⟩⟨U+E0041⟩"
+
+
+def test_a_column_without_an_entry_is_named_and_not_drawn():
+    columns = [
+        Column("method", "method"),
+        Column("d", "D", "number"),
+        Column("tau", "tau", "number", help="what tau is"),
+    ]
+    table = Table("t", "T", columns, [["a", None, 1.5], ["b", None, None]], ["a note"])
+    drawn = grid(table)
+    assert [heading.title for heading in drawn.headings] == ["method", "tau"]
+    assert [[cell.text for cell in row] for row in drawn.rows] == [["a", "1.50"], ["b", "–"]]
+    page = Page("T", "", [Section("s", "S", "", [table])])
+    assert "<li>a note</li>\n<li>no entry in the columns: D</li>" in html.render(page)
+    assert "- a note\n- no entry in the columns: D" in markdown.render(page)
+    assert to_csv(table).startswith("method,d,tau\n"), "who computes finds every column"
+    assert len(grid(Table("t", "T", columns, [])).headings) == 3

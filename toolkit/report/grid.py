@@ -1,4 +1,7 @@
-"""A table ready to be drawn: headings with units, figures rounded alike in a column, the best of it marked."""
+"""A table ready to be drawn: headings with units, figures rounded alike in a column, the best of it marked.
+
+A column in which nothing is known is not drawn, but named below the table; the CSV has it.
+"""
 
 from dataclasses import dataclass
 
@@ -27,6 +30,7 @@ class Heading:
 class Grid:
     headings: list[Heading]
     rows: list[list[Cell]]
+    empty: list[str]  # titles of the columns that are not drawn
 
     @property
     def marks(self) -> bool:
@@ -34,19 +38,22 @@ class Grid:
         return any(cell.best for row in self.rows for cell in row)
 
     @property
+    def notes(self) -> list[str]:
+        return [f"no entry in the columns: {', '.join(self.empty)}"] if self.empty else []
+
+    @property
     def helps(self) -> list[Heading]:
         return [heading for heading in self.headings if heading.help]
 
 
 def grid(table: Table) -> Grid:
-    columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
-    styles = [style(values, column.form) for column, values in zip(table.columns, columns, strict=True)]
-    headings = [
-        Heading(how.heading(column.title), column.form != "text", column.help)
-        for column, how in zip(table.columns, styles, strict=True)
-    ]
-    drawn = [_cells(*each) for each in zip(table.columns, columns, styles, strict=True)]
-    return Grid(headings, [[cells[i] for cells in drawn] for i in range(len(table.rows))])
+    columns = [(column, [row[i] for row in table.rows]) for i, column in enumerate(table.columns)]
+    empty = [i for i, (_, values) in enumerate(columns) if i and values and all(value is None for value in values)]
+    shown = [(*columns[i], style(columns[i][1], columns[i][0].form)) for i in range(len(columns)) if i not in empty]
+    headings = [Heading(how.heading(column.title), column.form != "text", column.help) for column, _, how in shown]
+    drawn = [_cells(*each) for each in shown]
+    rows = [[cells[i] for cells in drawn] for i in range(len(table.rows))]
+    return Grid(headings, rows, [columns[i][0].title for i in empty])
 
 
 def _cells(column: Column, values: list[Value], how: Style) -> list[Cell]:

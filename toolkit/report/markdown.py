@@ -27,7 +27,8 @@ def _section(section: Section) -> list[str]:
         match part:
             case Table():
                 heading = [] if part.title == drawn else [f"### {_line(part.title)}"]
-                parts += [*heading, _table(grid(part)), _notes(part.notes)]
+                drawn_as = grid(part)
+                parts += [*heading, _table(drawn_as), _notes([*part.notes, *drawn_as.notes])]
             case Chart():
                 shown = f"![{_line(part.title)}](charts/{part.name}.png)"
                 parts += [f"### {_line(part.title)}", shown, _notes(part.notes)]

@@ -9,7 +9,7 @@ from typing import Literal
 from toolkit.evaluation.stats import Interval
 
 Value = str | int | float | bool | Interval | None
-Form = Literal["text", "count", "number", "percent", "ratio", "seconds", "ms", "bytes"]
+Form = Literal["text", "count", "number", "percent", "points", "ratio", "seconds", "ms", "bytes"]
 Kind = Literal["bars", "lines", "scatter", "stacked"]
 SpanKind = Literal["prompt", "target", "accepted", "rejected"]
 
@@ -18,7 +18,7 @@ SpanKind = Literal["prompt", "target", "accepted", "rejected"]
 class Column:
     key: str  # header in the CSV, with its unit, as `first_token_ms`; an Interval becomes key, key_low, key_high
     title: str
-    form: Form = "text"
+    form: Form = "text"  # points: of percentages, as a difference of two accuracies
     best: Literal["high", "low"] | None = None  # which end of the column is marked
     help: str = ""  # what the figure is, in a line
 

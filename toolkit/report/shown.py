@@ -22,17 +22,19 @@ class Style:
     factor: float = 1.0
     suffix: str = ""  # at every figure
     unit: str = ""  # once, in the heading
+    signed: bool = False  # + before what is above 0
 
     def number(self, value: float | None) -> str:
         if value is None or math.isnan(value):
             return NONE
         if abs(value) >= ENDLESS:
             return "∞" if value > 0 else "-∞"
-        return f"{value * self.factor:,.{self.digits}f}{self.suffix}"
+        sign = "+" if self.signed and value > 0 else ""
+        return f"{sign}{value * self.factor:,.{self.digits}f}{self.suffix}"
 
     def bounds(self, interval: Interval) -> str:
         """`1.31, 1.52`: without the suffix, which the value has."""
-        bare = Style(self.digits, self.factor)
+        bare = Style(self.digits, self.factor, signed=self.signed)
         return f"{bare.number(interval.low)}, {bare.number(interval.high)}"
 
     def heading(self, title: str) -> str:
@@ -50,6 +52,8 @@ def style(values: Iterable[Value], form: Form) -> Style:
             return Style(0)
         case "percent":
             return Style(1, 100, "%")
+        case "points":
+            return Style(1, 100, unit="pp", signed=True)
         case "ratio":
             return Style(2, suffix="×")
         case "seconds":
