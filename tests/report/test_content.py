@@ -14,6 +14,8 @@ from toolkit.report.page import Chart, Example, Table
 
 ALL = "headline tradeoff tasks acceptance windows latency phases usage texts failures examples certificate provenance"
 
+STATE = 3  # column of the certificate
+
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory):
@@ -80,6 +82,23 @@ def test_examples_are_coloured(made):
     assert any(" " in span.text and "#" in "".join(s.text for s in one.spans) for one in examples for span in one.spans)
 
 
+def test_no_figure_is_the_best_of_several_tasks(made):
+    """Where rows are of one task and target, it is."""
+    for name in ("answer_tokens", "answer_tokens_paired", "truncated", "wrong_answers", "errors", "certificate"):
+        [table] = [table for table in parts_of(made, Table) if table.name == name]
+        assert not any(column.best for column in table.columns), name
+    assert any(
+        column.best for table in by_id(made)["headline"].parts if isinstance(table, Table) for column in table.columns
+    )
+
+
+def test_a_run_that_timed_nothing_says_so_once(tmp_path):
+    write(tmp_path / "run", METHODS[:3], size=Size(speed=0))
+    said, table = by_id(page([tmp_path / "run"]))["headline"].parts
+    assert said.text.endswith(": nothing was timed.")
+    assert "not timed, not in a speed set here: baseline, ngram, draft_k=2" in table.notes
+
+
 def test_what_is_missing_is_said(tmp_path):
     write(tmp_path / "a", [PLAIN, Made("ngram")], size=Size(quality=0, windows=False), temperature=1.0)
     found = by_id(page([tmp_path / "a"]))
@@ -88,7 +107,7 @@ def test_what_is_missing_is_said(tmp_path):
     for title in ("Speed against accuracy", "Speedup by task", "Window ablation", "Draft usage", "Examples"):
         assert f"{title}: " in said
     assert "no quality set" in said and "older version" in said
-    state = [row[-1] for row in found["certificate"].parts[-1].rows]
+    state = [row[STATE] for row in found["certificate"].parts[-1].rows]
     assert state == ["claimed, not checked in this run"]
 
 
@@ -125,7 +144,7 @@ def test_who_refutes_a_claim_is_not_outvoted(tmp_path):
     (tmp_path / "a" / "results.json").write_text(json.dumps(summary))
     for order in ("ab", "ba"):
         table = by_id(page([tmp_path / name for name in order]))["certificate"].parts[-1]
-        assert [row[-1] for row in table.rows] == ["claimed, and REFUTED by 2 of 12 texts"]
+        assert [row[STATE] for row in table.rows] == ["claimed, and REFUTED by 2 of 12 texts"]
 
 
 def test_targets_at_other_temperatures_are_not_compared(tmp_path):
@@ -141,7 +160,7 @@ def test_a_real_run(tmp_path, capsys):
     assert tiny.run("methods=[ngram,speculative,topk]", "target.device=cpu") == 0
     found = page([tiny.out])
     assert not {"headline", "acceptance", "latency", "examples", "certificate", "provenance"} - by_id(found).keys()
-    states = {row[2]: row[-1] for row in by_id(found)["certificate"].parts[-1].rows}
+    states = {row[2]: row[STATE] for row in by_id(found)["certificate"].parts[-1].rows}
     assert states == {
         "ngram": "claimed, and 3 texts agree",
         "speculative": "claimed, and 3 texts agree",
@@ -158,7 +177,7 @@ def test_what_one_of_two_runs_refutes_is_refuted(tmp_path):
     results["equality"][0] |= {"bugs": 2, "equal": 10, "near_ties": 0}
     (tmp_path / "b" / "results.json").write_text(json.dumps(results))
     [row] = by_id(page([tmp_path / name for name in "abc"]))["certificate"].parts[-1].rows
-    assert row[-1] == "claimed, and REFUTED by 2 of 12 texts" and row[6:8] == [10, 12]
+    assert row[STATE] == "claimed, and REFUTED by 2 of 12 texts" and row[7:9] == [10, 12]
 
 
 def test_targets_are_beside_each_other_at_one_temperature(tmp_path):

@@ -83,6 +83,22 @@ def test_acceptance_by_position(run):
     assert tau["drafts"] == sum(n > 0 for n in proposed)
 
 
+def test_a_picture_has_no_place_that_few_drafts_reached(run):
+    mine = run[0]["speed", "draft_k=8"]
+    reached = [sum(one.reached_at[i] for one in mine if i < len(one.reached_at)) for i in range(8)]
+    known = table(run, "acceptance_conditional", method="draft_k=8")
+    [drawn] = [one.points for one in run[2]["acceptance_by_position"].series if one.name == "draft_k=8"]
+    assert [point.x for point in drawn] == [i for i, count in enumerate(reached, start=1) if count >= 30]
+    assert 1 <= len(drawn) < 8 and known["position_8"] is not None
+    assert all(point.y == known[f"position_{point.x}"] for point in drawn)
+
+
+def test_p99_of_a_few_answers_is_in_no_picture(run):
+    assert [series.name for series in run[2]["latency_answer"].series] == ["p50", "p90"]
+    assert table(run, "latency", method="ngram")["answer_p99_ms"] > 0
+    assert run[1]["latency"].notes == ["9 answers a method: p99 is close to the slowest of them, and in no picture"]
+
+
 def test_latency(run):
     mine = run[0]["speed", "ngram"]
     row = table(run, "latency", method="ngram")
@@ -206,6 +222,21 @@ def test_targets_beside_each_other(tmp_path):
     assert row["accuracy_difference"].value == pytest.approx(right[1] - right[0])
     lower = row["accuracy_difference"].high < 0
     assert row["accuracy_verdict"] == ("lower" if lower else "no difference shown")
+
+
+@pytest.mark.parametrize(("tasks", "of"), [(2, "method"), (3, "task")])
+def test_what_there_is_more_of_stands_beside_the_bars(tmp_path, tasks, of):
+    """So that colours are few, however many methods there are."""
+    for seed, task in enumerate(["gsm8k", "steps", "code"][:tasks]):
+        write(tmp_path / task, METHODS[:4], task=task, seed=seed, size=Size(quality=0, speed=6))
+    [chart, figures] = [
+        part for one in page(sorted(tmp_path.iterdir())).sections if one.id == "tasks" for part in one.parts
+    ]
+    assert chart.x_label == of and len(chart.series) == min(tasks, 3)
+    found = {(series.name, point.x): point.y for series in chart.series for point in series.points}
+    for method, *speedups in figures.rows:
+        for column, speedup in zip(figures.columns[1:], speedups, strict=True):
+            assert found[(column.title, method) if of == "method" else (method, column.title)] == speedup.value
 
 
 def test_cells_of_a_grid_with_a_window_and_another_option(tmp_path):

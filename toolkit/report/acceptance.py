@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import Speed
 from toolkit.evaluation.stats import Interval
 from toolkit.report import parts
@@ -9,6 +10,7 @@ from toolkit.report.page import Chart, Column, Point, Section, Series, Table, Va
 from toolkit.report.runs import Group
 
 PLACES = 8  # of a window, in the tables; the chart has all
+FEWEST = 30  # drafts that reached a place: a share of fewer says little, and is in the tables only
 _COLUMNS = [
     parts.METHOD,
     Column("tau", "tau", "number", "high", "emitted tokens / the target's forwards after prefill"),
@@ -51,7 +53,7 @@ def _of(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
     n = f"n={max(one.n for one in speeds)}"
     return [
         _taus(group, taus, groups),
-        _positions(group, speeds, groups),
+        *_positions(group, speeds, groups),
         Table(parts.stem("tau", group, groups), f"{parts.titled('Tau', group, groups)} ({n})", _COLUMNS, rows),
         _places(group, speeds, groups, "conditional"),
         _places(group, speeds, groups, "unconditional"),
@@ -66,21 +68,31 @@ def _taus(group: Group, taus: dict[str, Interval | None], groups: Sequence[Group
     return Chart(name, title, "bars", "method", "tau", [Series("tau", points)], reference=1.0)
 
 
-def _positions(group: Group, speeds: Sequence[Speed], groups: Sequence[Group]) -> Chart:
-    series = [
-        Series(one.method, [Point(i, share) for i, share in enumerate(one.conditional, start=1) if share is not None])
-        for one in speeds
-    ]
-    return Chart(
+def _positions(group: Group, speeds: Sequence[Speed], groups: Sequence[Group]) -> list[Chart]:
+    series = [Series(one.method, _reached(one, group.timed(one.method))) for one in speeds]
+    known = [one for one in series if one.points]
+    chart = Chart(
         parts.stem("acceptance_by_position", group, groups),
         parts.titled("Acceptance by position", group, groups),
         "lines",
         "position in the draft",
         "accepted, given all before it",
-        series,
+        known,
+        notes=[f"without places that fewer than {FEWEST} drafts reached"],
         x_form="count",
         y_form="percent",
     )
+    return [chart] if known else []
+
+
+def _reached(speed: Speed, rows: Sequence[Record]) -> list[Point]:
+    """The places of its drafts that enough of them came to."""
+    times = [sum(row.reached_at[i] for row in rows if i < len(row.reached_at)) for i in range(len(speed.conditional))]
+    return [
+        Point(i, share)
+        for i, (share, count) in enumerate(zip(speed.conditional, times, strict=True), start=1)
+        if share is not None and count >= FEWEST
+    ]
 
 
 def _places(group: Group, speeds: Sequence[Speed], groups: Sequence[Group], kind: str) -> Table:

@@ -23,16 +23,16 @@ _COLUMNS = [
     Column("target", "target"),
     Column("task", "task"),
     parts.METHOD,
+    Column("state", "state"),
     Column("temperature", "temperature", "number"),
     Column("claims_exact", "claims to be exact", help="under this run's sampling"),
-    Column("rests_on", "the claim rests on"),
+    Column("rests_on", "the claim rests on", help="its acceptance rule, as it is set in this run"),
     Column("equal", "equal texts", "count"),
     Column("compared", "of", "count"),
-    Column("equality", "greedy equality", "percent", "high", "share of texts equal to the baseline's, Wilson interval"),
+    Column("equality", "greedy equality", "percent", None, "share of texts equal to the baseline's, Wilson interval"),
     Column("near_ties", "near-ties", "count", None, "differ where the target's two best tokens are as good as level"),
-    Column("differ", "differ", "count", "low", "unequal without a near-tie: of an exact method a bug"),
-    Column("divergence", "D", "number", "low"),
-    Column("state", "state"),
+    Column("differ", "differ", "count", None, "unequal without a near-tie: of an exact method a bug"),
+    Column("divergence", "D", "number"),
 ]
 
 
@@ -82,9 +82,8 @@ def _row(group: Group, method: str, found: dict[str, Any] | None) -> list[Value]
         # of a lossy method nobody looks where its texts differ, so no near-tie is told from another difference
         counts = [found["equal"], found["n"], rate, *([found["near_ties"], differ] if lossless else [None, None])]
     rule = pieces["accept"]["type"]
-    basis = f"rule '{rule}', as it is set here" if lossless else "–"
-    where: list[Value] = [group.target, group.task, method, group.temperature]
-    return [*where, lossless, basis, *counts, divergence, _state(lossless, found)]
+    claim: list[Value] = [_state(lossless, found), group.temperature, lossless, f"rule {rule}" if lossless else None]
+    return [group.target, group.task, method, *claim, *counts, divergence]
 
 
 def _state(lossless: bool, found: dict[str, Any] | None) -> str:

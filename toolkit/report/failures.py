@@ -9,27 +9,28 @@ from toolkit.report.runs import Group
 
 NAMED = 3  # prompts of a kind that are named
 _LONGEST = 160  # letters of a message
+# rows are of several tasks, so no figure of a column is the best of them
 _WHERE = [Column("target", "target"), Column("task", "task"), Column("method", "method"), Column("set", "set")]
 _ERRORS = [
     *_WHERE,
     Column("error_type", "error"),
     Column("message", "message"),
-    Column("rows", "rows", "count", "low"),
+    Column("rows", "rows", "count"),
     Column("prompts", "first prompts"),
 ]
 _CUT = [
     *_WHERE,
-    Column("cut", "cut", "count", "low"),
+    Column("cut", "cut", "count"),
     Column("rows", "of", "count"),
-    Column("share", "share", "percent", "low"),
+    Column("share", "share", "percent"),
     Column("prompts", "first prompts"),
 ]
 _PATHS = [
     *_WHERE,
     Column("extraction", "found by"),
-    Column("right", "right", "count", "high"),
-    Column("wrong", "wrong", "count", "low"),
-    Column("share_wrong", "share wrong", "percent", "low"),
+    Column("right", "right", "count"),
+    Column("wrong", "wrong", "count"),
+    Column("share_wrong", "share wrong", "percent"),
     Column("prompts", "first wrong"),
 ]
 

@@ -1,5 +1,6 @@
 """Every method of each target and task with its figures, and what they show beside plain autoregression."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from toolkit.evaluation.paired import Paired
@@ -18,7 +19,7 @@ _COLUMNS = [
     Column("speedup", "speedup", "ratio", "high", "tokens/s over the baseline's, same prompts, in alternating blocks"),
     Column("speed_verdict", "speed is"),
     Column("accuracy", "accuracy", "percent", "high", "quality set, Wilson interval over prompts"),
-    Column("accuracy_difference", "difference", "percent", None, "from the baseline's, paired bootstrap"),
+    Column("accuracy_difference", "difference", "points", None, "from the baseline's, paired bootstrap"),
     Column("p", "p", "number", None, "McNemar's exact test of paired answers"),
     Column("accuracy_verdict", "accuracy is"),
     Column("tokens_per_second", "tokens/s", "number", "high"),
@@ -55,7 +56,7 @@ def _row(group: Group, point: Point) -> list[Value]:
     return [
         point.method,
         point.lossless,
-        point.speedup,
+        point.speedup.value if plain and point.speedup else point.speedup,  # its own is 1, and no estimate
         None if plain else parts.said(point.speedup, 1.0, "faster", "slower"),
         point.accuracy,
         paired.difference if paired else None,
@@ -86,7 +87,9 @@ def _best(group: Group) -> str:
             best = max(some, key=lambda point: point.speedup.value)
             accuracy = f", accuracy {_share(best.accuracy)}" if not best.lossless and best.accuracy else ""
             words.append(f"fastest {kind}: {best.method}, {_times(best.speedup)}{accuracy}")
-    return "; ".join(words) + "." if words else "no method but the baseline was timed."
+    if words:
+        return "; ".join(words) + "."
+    return "no method but the baseline was timed." if group.speeds else "nothing was timed."
 
 
 def _warnings(group: Group) -> list[str]:
@@ -108,11 +111,14 @@ def _notes(group: Group) -> list[str]:
         f"{'on' if setting['chat_template'] else 'off'}"
     ]
     notes += [f"accuracy is {metric}" for metric in group.metrics if metric != ACCURACY]
-    notes += ["throughput only: this task has no verdict on an answer"] if not group.metrics else []
+    notes += ["throughput only: answers of this task have no verdict"] if not group.metrics else []
     notes += [note for note in group.joined.notes if not note.startswith("WARNING")]
     notes += speed_warnings(group.speeds)
-    missing = [f"{point.method}: {point.untimed}" for point in group.points if point.untimed]
-    return notes + ([f"not timed: {'; '.join(missing)}"] if missing else [])
+    missing: dict[str, list[str]] = defaultdict(list)
+    for point in group.points:
+        if point.untimed:
+            missing[point.untimed].append(point.method)
+    return notes + [f"not timed, {why}: {', '.join(methods)}" for why, methods in missing.items()]
 
 
 def _tests(group: Group) -> list[str]:

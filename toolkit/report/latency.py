@@ -40,19 +40,28 @@ def _of(group: Group, groups: Sequence[Group]) -> list[Chart | Table]:
         for method, found in waited.items()
     ]
     fewest = min(len(found["answer"]) for found in waited.values())
-    notes = [f"{fewest} answers a method: p99 is close to the slowest of them"] if fewest < 100 else []
+    notes = (
+        [f"{fewest} answers a method: p99 is close to the slowest of them, and in no picture"] if fewest < 100 else []
+    )
+    drawn = PERCENTILES if fewest >= 100 else PERCENTILES[:-1]
     batches = sorted({speed.batch for speed in group.speeds})
     title = parts.titled("Latency", group, groups) + f" (batch {', '.join(map(str, batches))})"
     return [
-        *(_chart(group, groups, waited, key) for key in ("first_token", "answer")),
+        *(_chart(group, groups, waited, key, drawn) for key in ("first_token", "answer")),
         Table(parts.stem("latency", group, groups), title, _COLUMNS, rows, notes),
     ]
 
 
-def _chart(group: Group, groups: Sequence[Group], waited: dict[str, dict[str, np.ndarray]], key: str) -> Chart:
+def _chart(
+    group: Group,
+    groups: Sequence[Group],
+    waited: dict[str, dict[str, np.ndarray]],
+    key: str,
+    percentiles: Sequence[int],
+) -> Chart:
     series = [
         Series(f"p{p}", [Point(method, _percentile(found[key], p)) for method, found in waited.items()])
-        for p in PERCENTILES
+        for p in percentiles
     ]
     title = parts.titled(f"Milliseconds until the {_WHAT[key]}", group, groups)
     return Chart(parts.stem(f"latency_{key}", group, groups), title, "bars", "method", "ms", series, y_form="ms")

@@ -93,7 +93,7 @@ def _sessions(run: Run) -> list[list[Value]]:
     found: list[list[Value]] = []
     for one in run.results["sessions"]:
         system = one["system"]
-        told = [system[key] for key in ("cpu", "gpu", "threads", "platform", "python", "torch", "transformers")]
+        told = [system[key] or None for key in ("cpu", "gpu", "threads", "platform", "python", "torch", "transformers")]
         state = [(system["git_sha"] or "–")[:12], bool(system["git_dirty"])]
         found.append([one["id"], str(run.path), one["started"], counts[one["id"]], *told, *state])
     return found

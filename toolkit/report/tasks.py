@@ -34,13 +34,17 @@ def section(groups: Sequence[Group]) -> Section | str:
 def _of(target: str, tasks: Sequence[str], methods: Speedups) -> list[Chart | Table]:
     columns = [parts.METHOD, *(Column(f"speedup_{parts.slug(task)}", task, "ratio", "high") for task in tasks)]
     rows: list[list[Value]] = [[name, *(found.get(task) for task in tasks)] for name, found in methods.items()]
-    series = [
-        Series(name, [Point(task, one.value, y_range=parts.bounds(one)) for task, one in found.items()])
-        for name, found in methods.items()
-    ]
+    # the longer of the two stands beside the bars, where each has its name; there are few colours
+    of = "method" if len(methods) > len(tasks) else "task"
+    bars: dict[str, list[Point]] = defaultdict(list)
+    for method, found in methods.items():
+        for task, one in found.items():
+            colour, bar = (task, method) if of == "method" else (method, task)
+            bars[colour].append(Point(bar, one.value, y_range=parts.bounds(one)))
     name = f"tasks_{parts.slug(target)}"
     title = f"Speedup by task: {target}"
-    chart = Chart(name, title, "bars", "task", "speedup over the baseline", series, reference=1.0, y_form="ratio")
+    series = [Series(each, points) for each, points in bars.items()]
+    chart = Chart(name, title, "bars", of, "speedup over the baseline", series, reference=1.0, y_form="ratio")
     return [chart, Table(name, title, columns, rows)]
 
 

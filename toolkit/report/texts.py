@@ -13,26 +13,27 @@ from toolkit.report import parts
 from toolkit.report.page import Chart, Column, Point, Section, Series, Table, Value
 from toolkit.report.runs import Group
 
+# rows are of several tasks and targets: no figure of a column is the best of them
 _COLUMNS = [
     Column("target", "target"),
     Column("task", "task"),
     parts.METHOD,
     Column("answers", "answers", "count"),
-    Column("tokens_mean", "tokens", "number", "low", "mean of an answer, resampled by prompt"),
+    Column("tokens_mean", "tokens", "number", None, "mean of an answer, resampled by prompt"),
     Column("tokens_p50", "median", "number"),
     Column("tokens_p90", "p90", "number"),
-    Column("cut", "cut", "percent", "low", "ran into the token limit"),
-    Column("accuracy", "accuracy", "percent", "high"),
-    Column("tokens_per_correct", "tokens / correct", "number", "low", "all tokens said over right answers"),
+    Column("cut", "cut", "percent", None, "ran into the token limit"),
+    Column("accuracy", "accuracy", "percent"),
+    Column("tokens_per_correct", "tokens / correct", "number", None, "all tokens said over right answers"),
 ]
 _PAIRS = [
     Column("task", "task"),
     Column("target", "target"),
     Column("beside", "beside"),
     Column("prompts", "prompts", "count"),
-    Column("tokens_ratio", "tokens", "ratio", "low", "of an answer, over the other target's"),
+    Column("tokens_ratio", "tokens", "ratio", None, "of an answer, over the other target's"),
     Column("tokens_verdict", "texts are"),
-    Column("accuracy_difference", "accuracy", "percent", "high", "less the other target's"),
+    Column("accuracy_difference", "accuracy", "points", None, "less the other target's"),
     Column("accuracy_verdict", "accuracy is"),
 ]
 

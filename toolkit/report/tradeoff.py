@@ -31,7 +31,7 @@ _EQUAL = [
     parts.METHOD,
     Column("speedup", "speedup", "ratio"),
     Column("accuracy", "accuracy", "percent"),
-    Column("difference", "difference", "percent", None, "the first method's accuracy less this one's, bootstrap"),
+    Column("difference", "difference", "points", None, "the first method's accuracy less this one's, bootstrap"),
     Column("p", "p", "number", None, "McNemar's exact test"),
     Column("verdict", "accuracy of the first is"),
 ]
