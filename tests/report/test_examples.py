@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.evaluation.conftest import Tiny
-from tests.report.synthetic import METHODS, write
+from tests.report.synthetic import METHODS, Size, write
 from toolkit.errors import UserError
 from toolkit.report import examples, html
 from toolkit.report.content import page
@@ -47,6 +47,15 @@ def test_of_two_runs_one_has_them(tmp_path):
     (tmp_path / "a" / "prompts.jsonl").unlink()
     found = section(tmp_path / "a", tmp_path / "b")
     assert all(isinstance(one, Example) and one.prompt for one in found)
+
+
+def test_why_there_are_none_is_said_once(tmp_path):
+    for seed, task in enumerate(("gsm8k", "steps", "code")):
+        write(tmp_path / task, SOME, task=task, seed=seed, size=Size(6, 6, windows=task == "code"))
+    said, *found = section(*sorted(tmp_path.iterdir()))
+    older = "rows that do not say what was rejected, as an older version wrote them."
+    assert said.text == f"None of tiny-random:llama, gsm8k; tiny-random:llama, steps: {older}"
+    assert found and all(one.title.startswith("tiny-random:llama, code: ") for one in found)
 
 
 def test_prompts_that_are_none_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Generations below their prompts, with what was accepted, what the target wrote itself and what it rejected."""
 
 import functools
+from collections import defaultdict
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
@@ -27,16 +28,21 @@ def section(groups: Sequence[Group]) -> Section | str:
     if not drafting:
         return "no method that drafts"
     parts: list[Example | Text] = []
+    without: dict[str, list[str]] = defaultdict(list)  # why there are none -> groups
     room = MOST
     for group in drafting:
         chosen = _chosen(group, 1 if len(drafting) > 1 else PROMPTS)[:room]
+        made = _of(group, chosen) if chosen else _OLDER
+        if isinstance(made, str):
+            without[made].append(group.name)
+            continue
+        parts += made
         room -= len(chosen)
-        parts += _of(group, chosen)
         if room == 0:
             break
-    if not any(isinstance(part, Example) for part in parts):
-        reasons = dict.fromkeys(part.text.removesuffix(".") for part in parts if isinstance(part, Text))
-        return _OLDER if all(_OLDER in reason for reason in reasons) else "; ".join(reasons)
+    if not parts:
+        return "; ".join(without)
+    parts[:0] = [Text(f"None of {'; '.join(names)}: {why}.") for why, names in without.items()]
     intro = (
         "Accepted: drafted tokens that stood. Target: those it wrote itself, in place of a rejected one or behind a "
         "window. Rejected: what was drafted behind the accepted tokens, and is not in the text. Shown are the first "
@@ -46,14 +52,13 @@ def section(groups: Sequence[Group]) -> Section | str:
     return Section("examples", "Examples", intro, parts)
 
 
-def _of(group: Group, chosen: Sequence[Record]) -> list[Example | Text]:
-    if not chosen:
-        return [Text(f"{group.name}: {_OLDER}.")]
+def _of(group: Group, chosen: Sequence[Record]) -> list[Example | Text] | str:
+    """Or why there are none."""
     try:
         tokenizer = _tokenizer(group)
     except (UserError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        return [Text(f"{group.name}: no examples, as the target's tokenizer is not here: {reason}")]
+        return f"the target's tokenizer is not here: {reason.removesuffix('.')}"
     ids = {row.prompt_id for row in chosen}
     prompts = _prompts(group, ids)
     examples = [_example(group, row, prompts.get(row.prompt_id), tokenizer) for row in chosen]
