@@ -81,7 +81,7 @@ class Plan:
 
     @cached_property
     def keys(self) -> Mapping[Item, str]:
-        """Every row that is to be there in the end, with its resume key. Worked out once: a hash a row takes a while."""
+        """Every row that is to be there in the end, with its resume key. Worked out once: hashes take a while."""
         jobs = [(c, b) for b in self.speed_blocks() for c in self.speed_contenders()]
         jobs += [(c, b) for b in self.quality_blocks() for c in self.quality_contenders()]
         drawn = self.recipe.seeds, self.recipe.sampling.temperature

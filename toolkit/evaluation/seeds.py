@@ -1,9 +1,9 @@
 """Which seeds a method is decoded with: all of the recipe's where something is drawn, else the first alone.
 
 At temperature 0 nothing is drawn, so another seed would write the same text again; the row of the first seed stands
-for all (see paired). A proposer that learns from its own clock (`Proposer.learns`: a bandit router) is the exception: it
-chooses otherwise each time. Beside it the baseline is timed with every seed as well, since speeds are only compared
-side by side. For more clocks there is `speed.repeats`.
+for all (see paired). A proposer that learns from its own clock (`Proposer.learns`: a bandit router) is the exception,
+as it chooses otherwise each time. Beside it the baseline is timed with every seed as well, since speeds are only
+compared side by side. For more clocks there is `speed.repeats`.
 """
 
 from collections.abc import Sequence
