@@ -114,10 +114,11 @@ def _lead(plan: Plan, session: Session, out: OutDir, ranks: Ranks) -> tuple[int,
     parts.merge(records)
     plan.tidy(records)
     plan = plan.narrowed(records.rows)
-    if plan.missing(records.rows):
+    if missing := plan.missing(records.rows):
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        rows = len(records.rows) + len(missing)  # in the end; fewer where `front` then leaves some untimed
         out.add_session(
-            {"id": session.id, "started": started, "system": session.system, "processes": ranks.count},
+            {"id": session.id, "started": started, "system": session.system, "processes": ranks.count, "rows": rows},
         )
     front = plan.recipe.speed.methods == timed.FRONT
     ranks.wait()  # nobody is at work when the clock runs
