@@ -105,11 +105,20 @@ def named_methods() -> list[Path]:
     return sorted(recipes_dir().glob("eval/methods/*.yaml"))
 
 
+def is_recipe(path: Path | str) -> bool:
+    """Is there such a file, here or in the installed package?"""
+    return any(candidate.is_file() for candidate in _places(Path(path)))
+
+
+def _places(path: Path) -> list[Path]:
+    """`recipes/...` is also found in the installed package."""
+    return [path, recipes_dir().joinpath(*path.parts[1:])] if path.parts[:1] == ("recipes",) else [path]
+
+
 def find_recipe(path: Path | str) -> Path:
-    """The recipe at `path`; `recipes/...` is also found in the installed package."""
+    """The recipe at `path`, here or in the installed package."""
     path = Path(path)
-    shipped = recipes_dir().joinpath(*path.parts[1:]) if path.parts[:1] == ("recipes",) else path
-    for candidate in (path, shipped):
+    for candidate in _places(path):
         if candidate.is_file():
             return candidate
     near = registry.nearest(path.name, [found.name for found in recipes_dir().glob("*/**/*.yaml")])

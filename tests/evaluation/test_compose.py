@@ -194,11 +194,34 @@ def test_what_nothing_can_be_made_of(paths, changes, message):
         compositions.of([paths["cot"], paths["judge"]], 0.0)
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("checkpoints/smol-cott", "checkpoints/smol-cot"),
+        ("checkpoint/smol-cot", "checkpoints/smol-cot"),
+        ("checkpoints/typo", "checkpoints/smol-cot"),
+        ("mine.yml", "mine.yaml"),
+        ("recipes/eval/smok.yaml", "recipes/eval/smoke.yaml"),
+    ],
+)
+def test_a_slip_of_the_pen_is_shown_what_is_there(tmp_path, monkeypatch, capsys, word, meant):
+    (tmp_path / "checkpoints" / "smol-cot").mkdir(parents=True)
+    (tmp_path / "mine.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main([word]) == 2
+    said = capsys.readouterr().err
+    assert f"{word}: no directory, no recipe and no key=value. Did you mean '{meant}'" in said
+
+
 def test_words_that_name_nothing(made, tiny, tmp_path, capsys):
     assert main([made["cot"], str(tmp_path / "nowhere")]) == 2
-    assert "nowhere: no such directory. Expected one recipe, or directories of artifacts" in capsys.readouterr().err
+    assert "nowhere: no directory, no recipe and no key=value." in capsys.readouterr().err
     assert main([str(tiny.recipe), made["cot"]]) == 2
-    assert "tiny.yaml: no such directory" in capsys.readouterr().err
+    assert "tiny.yaml: a file among 2 names. Expected one recipe, or directories" in capsys.readouterr().err
+    assert main([str(tiny.recipe), "--task", "gsm8k", "--task", "steps"]) == 2
+    assert "tiny.yaml: a recipe has one task; --task is there 2 times" in capsys.readouterr().err
+    assert main(["speed.prompts=3"]) == 2
+    assert "nothing to run is named. Expected one recipe, or directories" in capsys.readouterr().err
     assert main([str(tmp_path)]) == 2
     assert "no manifest.json, so this is no artifact" in capsys.readouterr().err
     assert main([made["small"], f"{made['small']}/."]) == 2

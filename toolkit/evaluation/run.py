@@ -66,8 +66,9 @@ def _is_override(word: str) -> bool:
 def _run(
     named: list[str], tasks: list[str], overrides: list[str], reported: Callable[[Sequence[Path], Path], None]
 ) -> int:
+    compose.check_named(named, tasks)
     ranks = joined()
-    if len(named) == 1 and not Path(named[0]).is_dir() and len(tasks) < 2:
+    if not Path(named[0]).is_dir():
         recipe = recipes.load(named[0], [*(f"task={task}" for task in tasks), *overrides])
         return measured(recipe, named[0], ranks)[0]
     composed = compose.compose(named, tasks, overrides)
