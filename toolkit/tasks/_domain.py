@@ -47,6 +47,7 @@ def build(name: str, rows: Iterable[_data.Row], config: Config) -> Task:
         selected=config.selected(problems),
         preamble=config.preamble(),
         grade=_answers.grade_nothing,
+        metric=None,
     )
 
 
