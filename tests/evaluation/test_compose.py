@@ -129,11 +129,15 @@ def test_a_recipe_a_target_and_a_task(tiny, made, tmp_path, capsys):
     assert all((Path(path) / "records.jsonl").is_file() for path in both)
 
 
-def test_what_is_of_another_temperature_is_left_out_and_said(made, tiny, capsys):
+def test_what_is_of_another_temperature_is_left_out_and_said(made, paths, tiny, capsys):
     [found] = compositions.of([made["stop"], made["policy"], made["gate"], made["judge"]], 1.0)
     assert [one["name"] for one in found.methods] == ["judge"]
-    assert found.left_out[made["policy"]] == "trained at temperature 0; sampling.temperature is 1"
-    assert "greedily" in found.left_out[made["gate"]]
+    again = ". To have it run once more with sampling.temperature=0.0 and another out=DIR"
+    assert found.left_out[made["policy"]] == f"trained at temperature 0; sampling.temperature is 1{again}"
+    assert found.left_out[made["gate"]] == f"a consensus gate decodes greedily; sampling.temperature is 1{again}"
+    change(paths["policy"], recipe={"path": "r", "command": "r", "config": {"temperature": 1.0}})
+    [found] = compositions.of([paths["policy"]], 0.0)
+    assert found.left_out[paths["policy"]].endswith("with sampling.temperature=1.0 and another out=DIR")
     options = ["sampling.max_new_tokens=4", "speed.prompts=1", "quality.enabled=false", f"out={tiny.out}"]
     assert main([made["policy"], "--task", task(tiny), "sampling.temperature=0.5", *options]) == 0
     assert (
