@@ -125,6 +125,23 @@ def find_recipe(path: Path | str) -> Path:
     raise UserError(f"{path}: no such recipe file.{near}")
 
 
+class _Texts(yaml.SafeLoader):
+    """Dates stay texts, as OmegaConf's loader has them, which reads the files."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def plain(text: str, where: str) -> Any:
+    """What a text of the command line means in a recipe. `where` opens the error message."""
+    try:
+        return yaml.load(text, Loader=_Texts)
+    except yaml.YAMLError:
+        raise UserError(f"{where}: '{text}' is not a YAML value; quote it.") from None
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         # OmegaConf's loader refuses a key that is there twice; plain YAML keeps the last one silently
@@ -145,10 +162,7 @@ def _set(tree: dict[str, Any], override: str, schema: type) -> None:
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         raise UserError(f"override '{override}': expected key=value, as in sampling.temperature=1.0.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"override '{override}': '{text}' is not a YAML value; quote it.") from None
+    value = plain(text, f"override '{override}'")
     node: Any = tree
     hint: Any = schema
     for depth, key in enumerate(keys):

@@ -235,5 +235,7 @@ def test_words_that_name_nothing(made, tiny, tmp_path, capsys):
     assert "rename one of them" in capsys.readouterr().err
     assert main([made["small"], "--task", "gsm8k", "speed.promts=3"]) == 2
     assert "unknown key 'speed.promts'" in capsys.readouterr().err
+    assert main([made["small"], "--task", "{type", "speed.prompts=3"]) == 2
+    assert "--task: '{type' is not a YAML value; quote it" in capsys.readouterr().err
     assert main([made["small"], "--task", "gsm8", "speed.prompts=3"]) == 2
     assert "gsm8" in capsys.readouterr().err

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from toolkit import config, registry
 from toolkit.errors import UserError
 from toolkit.evaluation import compositions
@@ -90,7 +88,7 @@ def described(composed: Sequence[Composed]) -> str:
 
 
 def _composed(composition: Composition, task: str, overrides: list[str], several: bool) -> Composed:
-    tree = {"target": composition.target, "task": yaml.safe_load(task), "methods": composition.methods}
+    tree = {"target": composition.target, "task": config.plain(task, "--task"), "methods": composition.methods}
     recipe = recipes.composed(tree, overrides, "composed recipe")
     chosen, _ = config.piece("tasks", recipe.task, "composed recipe: task")
     name = f"{composition.name}-{chosen.__name__.rpartition('.')[2]}"

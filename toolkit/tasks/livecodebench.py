@@ -68,16 +68,24 @@ def _check(config: Config) -> None:
     for difficulty in config.difficulties:
         _data.choice("difficulties", difficulty, DIFFICULTIES)
     for key, value in (("start", config.start), ("end", config.end)):
-        try:
-            date.fromisoformat(value or "2024-01-01")
-        except ValueError:
-            raise UserError(f"task livecodebench: {key} is {value!r}; expected a date such as 2024-09-01") from None
+        if value and not _is_date(value):
+            raise UserError(f"task livecodebench: {key} is {value!r}; expected a date such as 2024-09-01")
     if config.start and config.end and config.start > config.end:
         raise UserError(f"task livecodebench: start {config.start} is after end {config.end}")
 
 
+def _is_date(text: str) -> bool:
+    """In the one form in which dates are sorted as texts are; there are others, as 20240901."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 def _fits(row: _data.Row, config: Config) -> bool:
     day = row.text("contest_date")[:10]
+    if not _is_date(day):
+        raise UserError(f"{row.where}: field 'contest_date' is {day!r}; expected one such as 2024-09-01T00:00:00")
     return (
         (not config.start or day >= config.start)
         and (not config.end or day <= config.end)
