@@ -90,12 +90,14 @@ def test_humaneval(data):
         fenced(whole),
         fenced("def root(x):\n    return math.sqrt(half(x))"),  # the prompt's imports and helpers are there
         fenced("return math.sqrt(half(x))"),  # the body alone
+        fenced("root = lambda x: math.sqrt(half(x))"),
         whole,
         HUMANEVAL["canonical_solution"] + "\nprint(root(2))\n1 / 0",  # a base model that runs on
         fenced("def root(x):\n    return 2.0"),
         fenced("def root(x):\n    return 1 / 0") + fenced("root(3)"),
         "It cannot be done.",
     ) == [
+        (True, "pass", "code_block"),
         (True, "pass", "code_block"),
         (True, "pass", "code_block"),
         (True, "pass", "code_block"),
