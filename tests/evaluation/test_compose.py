@@ -80,6 +80,7 @@ def test_the_written_recipe_is_the_same_run(tiny, made):
     assert written.read_text().startswith(f"# python -m eval {written}\n")
     assert main([str(written)]) == 0
     assert tiny.records.read_bytes() == before, "nothing is decoded again"
+    assert tiny.results()["name"] == tiny.out.name
     tree = yaml.safe_load(written.read_text())
     assert [one["name"] for one in tree["methods"]] == ["head", "small"] and tree["speed"]["prompts"] == 1
 

@@ -234,6 +234,16 @@ def test_a_plain_run_is_no_process_group(tiny, monkeypatch):
     assert not torch.distributed.is_initialized() and torch.get_num_threads() == threads
 
 
+def test_threads_are_a_runs_own():
+    """The next one of the same program (a study's cell, a task) has them as torch finds them again."""
+    before = torch.get_num_threads()
+    alone = ranks.Alone(launched=False)
+    alone.use_threads(before + 1)
+    assert torch.get_num_threads() == before + 1
+    alone.use_threads(None)
+    assert torch.get_num_threads() == before
+
+
 def test_one_process_where_several_were_asked_for_is_pointed_out(monkeypatch, capsys):
     """What `accelerate launch --num_processes 2` does without a GPU and without a configuration."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")

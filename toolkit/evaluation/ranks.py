@@ -61,11 +61,12 @@ class Alone:
     count, place, first = 1, 0, True
 
     def __init__(self, launched: bool) -> None:
-        self._launched, self._done = launched, 0
+        self._launched, self._done, self._own = launched, 0, torch.get_num_threads()
 
     def use_threads(self, asked: int | None) -> None:
-        if asked or self._launched:  # a launcher sets another number than torch would take
-            torch.set_num_threads(asked or found_threads())
+        wanted = asked or (found_threads() if self._launched else self._own)  # a launcher sets another number
+        if wanted != torch.get_num_threads():
+            torch.set_num_threads(wanted)
 
     @contextmanager
     def together(self) -> Iterator[None]:

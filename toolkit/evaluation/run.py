@@ -23,7 +23,7 @@ from toolkit.evaluation import plan as planning
 from toolkit.evaluation import recipe as recipes
 from toolkit.evaluation.agreement import Session
 from toolkit.evaluation.measure import Block, Contender, decode, measure
-from toolkit.evaluation.outdir import RECORDS, OutDir
+from toolkit.evaluation.outdir import RECIPE, RECORDS, OutDir
 from toolkit.evaluation.plan import Plan, item
 from toolkit.evaluation.progress import Bar
 from toolkit.evaluation.prompts import prepare
@@ -96,7 +96,7 @@ def measured(recipe: EvalRecipe, source: str, ranks: Ranks) -> tuple[int, list[R
     cells = {name: cell for name, (_, cell) in chosen.items()}
     setting = planning.setting(recipe, models, session=uuid.uuid4().hex[:12], task=task)
     prompts = prepare(task, models.target.tokenizer, recipe.chat_template, recipe.thinking)
-    plan = Plan(Path(source).stem, recipe, models, prompts, contenders, setting, cells)
+    plan = Plan(_name(source), recipe, models, prompts, contenders, setting, cells)
     # How many problems are taken is no part of the identity: a recipe may be extended
     dataset = {"type": module.__name__.rpartition(".")[2], **asdict(options), "limit": None}
     path, identity = Path(recipe.out or f"results/{plan.name}"), plan.identity(dataset)
@@ -107,6 +107,12 @@ def measured(recipe: EvalRecipe, source: str, ranks: Ranks) -> tuple[int, list[R
     with OutDir(path, source, identity) as out:
         out.keep_recipe(asdict(asked))
         return _lead(plan, session, out, ranks)
+
+
+def _name(source: str) -> str:
+    """Of a run: its recipe's, and of one that goes on from its directory that directory's."""
+    path = Path(source)
+    return path.resolve().parent.name if path.name == RECIPE else path.stem
 
 
 def _lead(plan: Plan, session: Session, out: OutDir, ranks: Ranks) -> tuple[int, list[Record]]:
