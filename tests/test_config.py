@@ -102,6 +102,13 @@ def test_a_missing_key_is_named(recipe):
         config.load(Recipe, recipe, [])
 
 
+def test_a_date_is_a_text_in_a_file_and_in_an_override(tmp_path):
+    path = tmp_path / "dated.yaml"
+    path.write_text("target: gpt2\nproposer: {type: a, start: 2024-09-01}")
+    for overrides in ([], ["proposer.start=2024-09-01"], ["proposer={type: a, start: 2024-09-01}"]):
+        assert config.load(Recipe, path, overrides).proposer["start"] == "2024-09-01"
+
+
 @pytest.mark.parametrize("override", ["seed", "=3", "a..b=1", "methods.5=ngram", "methods=[a"])
 def test_a_malformed_override_is_refused(recipe, override):
     with pytest.raises(UserError, match="override"):

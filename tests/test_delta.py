@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.artifacts import config, draft_lora, manifest, target_lora
+from tests.artifacts import TINY, config, draft_lora, lora, manifest, target_lora
 from toolkit import artifact, delta, methods, sources, tiny, trim
 from toolkit.engine.types import Request, Sampling
 from toolkit.engine.vocabulary import Vocabulary
@@ -77,6 +77,19 @@ def test_a_delta_is_its_base_with_the_stored_tensors(tmp_path, trimmed):
     again = Models(target)
     again.load(config(path))
     assert again.provenance[path]["fingerprint"] != before
+
+
+def test_an_adapter_says_what_it_is_merged_into(tmp_path, capfd):
+    """The model that its manifest names: a draft that is a delta of its target, or some layers of that."""
+    saved(tmp_path / "draft", config(), trimmed=False)
+    lora(tmp_path / "a", config(draft_from=DraftFrom([1])))
+    for base, called in ({"name": str(tmp_path / "draft")}, tmp_path / "draft"), (BASE, f"layers 1 of {TINY}"):
+        artifact.write(tmp_path / "a", manifest(provides=["draft"], base=base))
+        Models(config()).load(config(str(tmp_path / "a")))
+        assert f"adapter {tmp_path / 'a'} merged into {called}\n" in capfd.readouterr().err
+    lora(tmp_path / "b")
+    Models(config(adapters=[str(tmp_path / "b")]))
+    assert f"adapter {tmp_path / 'b'} merged into {TINY}\n" in capfd.readouterr().err
 
 
 def test_a_delta_of_another_target_is_refused(tmp_path):

@@ -105,15 +105,41 @@ def named_methods() -> list[Path]:
     return sorted(recipes_dir().glob("eval/methods/*.yaml"))
 
 
+def is_recipe(path: Path | str) -> bool:
+    """Is there such a file, here or in the installed package?"""
+    return any(candidate.is_file() for candidate in _places(Path(path)))
+
+
+def _places(path: Path) -> list[Path]:
+    """`recipes/...` is also found in the installed package."""
+    return [path, recipes_dir().joinpath(*path.parts[1:])] if path.parts[:1] == ("recipes",) else [path]
+
+
 def find_recipe(path: Path | str) -> Path:
-    """The recipe at `path`; `recipes/...` is also found in the installed package."""
+    """The recipe at `path`, here or in the installed package."""
     path = Path(path)
-    shipped = recipes_dir().joinpath(*path.parts[1:]) if path.parts[:1] == ("recipes",) else path
-    for candidate in (path, shipped):
+    for candidate in _places(path):
         if candidate.is_file():
             return candidate
     near = registry.nearest(path.name, [found.name for found in recipes_dir().glob("*/**/*.yaml")])
     raise UserError(f"{path}: no such recipe file.{near}")
+
+
+class _Texts(yaml.SafeLoader):
+    """Dates stay texts, as OmegaConf's loader has them, which reads the files."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def plain(text: str, where: str) -> Any:
+    """What a text of the command line means in a recipe. `where` opens the error message."""
+    try:
+        return yaml.load(text, Loader=_Texts)
+    except yaml.YAMLError:
+        raise UserError(f"{where}: '{text}' is not a YAML value; quote it.") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -136,10 +162,7 @@ def _set(tree: dict[str, Any], override: str, schema: type) -> None:
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         raise UserError(f"override '{override}': expected key=value, as in sampling.temperature=1.0.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"override '{override}': '{text}' is not a YAML value; quote it.") from None
+    value = plain(text, f"override '{override}'")
     node: Any = tree
     hint: Any = schema
     for depth, key in enumerate(keys):

@@ -111,7 +111,7 @@ def load(config: ModelConfig, target: ModelConfig | None) -> Loaded:
     for name in config.adapters:
         directory, manifest = adapters.read(name)
         adapters.check_base(directory, manifest, origin.identity(tokenizer))
-        model, origin = _merged(model, origin, directory)
+        model, origin = _merged(model, origin, directory, config.name)
     if config.draft_from:
         model = prune.pruned(model, config.draft_from.layers, config.name)
     return model.eval(), tokenizer, origin
@@ -219,7 +219,7 @@ def _added(config: ModelConfig, target: ModelConfig | None) -> Loaded:
         delta.fill(model, directory, manifest)
         origin = _with(origin, "delta", directory)
     else:
-        model, origin = _merged(model, origin, directory)
+        model, origin = _merged(model, origin, directory, _called(base))
     return model, tokenizer, origin
 
 
@@ -243,8 +243,15 @@ def _base(config: ModelConfig, manifest: Manifest, target: ModelConfig | None) -
     return dataclasses.replace(base, dtype=dtype, device=base.device if config.device == "auto" else config.device)
 
 
-def _merged(model: PreTrainedModel, origin: Origin, directory: Path) -> tuple[PreTrainedModel, Origin]:
-    return adapters.merge(model, directory, origin.name), _with(origin, "adapter", directory)
+def _merged(model: PreTrainedModel, origin: Origin, directory: Path, into: str) -> tuple[PreTrainedModel, Origin]:
+    """into: what the user calls the model, which may be an artifact over that of the origin."""
+    return adapters.merge(model, directory, into), _with(origin, "adapter", directory)
+
+
+def _called(config: ModelConfig) -> str:
+    if config.draft_from is None:
+        return config.label
+    return f"layers {', '.join(map(str, config.draft_from.layers))} of {config.label}"
 
 
 def _with(origin: Origin, what: str, directory: Path) -> Origin:

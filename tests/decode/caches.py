@@ -91,7 +91,7 @@ class DraftSpy:
         self.proposer, self.plain, self.worst = proposer, plain, Worst()
         self.wants, self.weights = proposer.wants, proposer.weights
         self.has_logits, self.stateful = proposer.has_logits, proposer.stateful
-        self.gates = proposer.gates
+        self.gates, self.learns = proposer.gates, proposer.learns
         self.prefill, self.commit, self.keep = proposer.prefill, proposer.commit, proposer.keep
 
     def propose(self, batch: Batch, length: LengthPolicy) -> Draft:

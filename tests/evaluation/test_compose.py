@@ -80,6 +80,7 @@ def test_the_written_recipe_is_the_same_run(tiny, made):
     assert written.read_text().startswith(f"# python -m eval {written}\n")
     assert main([str(written)]) == 0
     assert tiny.records.read_bytes() == before, "nothing is decoded again"
+    assert tiny.results()["name"] == tiny.out.name
     tree = yaml.safe_load(written.read_text())
     assert [one["name"] for one in tree["methods"]] == ["head", "small"] and tree["speed"]["prompts"] == 1
 
@@ -129,11 +130,15 @@ def test_a_recipe_a_target_and_a_task(tiny, made, tmp_path, capsys):
     assert all((Path(path) / "records.jsonl").is_file() for path in both)
 
 
-def test_what_is_of_another_temperature_is_left_out_and_said(made, tiny, capsys):
+def test_what_is_of_another_temperature_is_left_out_and_said(made, paths, tiny, capsys):
     [found] = compositions.of([made["stop"], made["policy"], made["gate"], made["judge"]], 1.0)
     assert [one["name"] for one in found.methods] == ["judge"]
-    assert found.left_out[made["policy"]] == "trained at temperature 0; sampling.temperature is 1"
-    assert "greedily" in found.left_out[made["gate"]]
+    again = ". To have it run once more with sampling.temperature=0.0 and another out=DIR"
+    assert found.left_out[made["policy"]] == f"trained at temperature 0; sampling.temperature is 1{again}"
+    assert found.left_out[made["gate"]] == f"a consensus gate decodes greedily; sampling.temperature is 1{again}"
+    change(paths["policy"], recipe={"path": "r", "command": "r", "config": {"temperature": 1.0}})
+    [found] = compositions.of([paths["policy"]], 0.0)
+    assert found.left_out[paths["policy"]].endswith("with sampling.temperature=1.0 and another out=DIR")
     options = ["sampling.max_new_tokens=4", "speed.prompts=1", "quality.enabled=false", f"out={tiny.out}"]
     assert main([made["policy"], "--task", task(tiny), "sampling.temperature=0.5", *options]) == 0
     assert (
@@ -194,11 +199,34 @@ def test_what_nothing_can_be_made_of(paths, changes, message):
         compositions.of([paths["cot"], paths["judge"]], 0.0)
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("checkpoints/smol-cott", "checkpoints/smol-cot"),
+        ("checkpoint/smol-cot", "checkpoints/smol-cot"),
+        ("checkpoints/typo", "checkpoints/smol-cot"),
+        ("mine.yml", "mine.yaml"),
+        ("recipes/eval/smok.yaml", "recipes/eval/smoke.yaml"),
+    ],
+)
+def test_a_slip_of_the_pen_is_shown_what_is_there(tmp_path, monkeypatch, capsys, word, meant):
+    (tmp_path / "checkpoints" / "smol-cot").mkdir(parents=True)
+    (tmp_path / "mine.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main([word]) == 2
+    said = capsys.readouterr().err
+    assert f"{word}: no directory, no recipe and no key=value. Did you mean '{meant}'" in said
+
+
 def test_words_that_name_nothing(made, tiny, tmp_path, capsys):
     assert main([made["cot"], str(tmp_path / "nowhere")]) == 2
-    assert "nowhere: no such directory. Expected one recipe, or directories of artifacts" in capsys.readouterr().err
+    assert "nowhere: no directory, no recipe and no key=value." in capsys.readouterr().err
     assert main([str(tiny.recipe), made["cot"]]) == 2
-    assert "tiny.yaml: no such directory" in capsys.readouterr().err
+    assert "tiny.yaml: a file among 2 names. Expected one recipe, or directories" in capsys.readouterr().err
+    assert main([str(tiny.recipe), "--task", "gsm8k", "--task", "steps"]) == 2
+    assert "tiny.yaml: a recipe has one task; --task is there 2 times" in capsys.readouterr().err
+    assert main(["speed.prompts=3"]) == 2
+    assert "nothing to run is named. Expected one recipe, or directories" in capsys.readouterr().err
     assert main([str(tmp_path)]) == 2
     assert "no manifest.json, so this is no artifact" in capsys.readouterr().err
     assert main([made["small"], f"{made['small']}/."]) == 2
@@ -208,5 +236,7 @@ def test_words_that_name_nothing(made, tiny, tmp_path, capsys):
     assert "rename one of them" in capsys.readouterr().err
     assert main([made["small"], "--task", "gsm8k", "speed.promts=3"]) == 2
     assert "unknown key 'speed.promts'" in capsys.readouterr().err
+    assert main([made["small"], "--task", "{type", "speed.prompts=3"]) == 2
+    assert "--task: '{type' is not a YAML value; quote it" in capsys.readouterr().err
     assert main([made["small"], "--task", "gsm8", "speed.prompts=3"]) == 2
     assert "gsm8" in capsys.readouterr().err

@@ -9,10 +9,17 @@ import pytest
 
 from tests.evaluation.conftest import Tiny, items, texts
 from tests.evaluation.several import begin, end, finish
+from toolkit.evaluation.validate import check
 
 KILLS = 5
 RUN = ["methods=[ngram,topk]", "seeds=[0,1]", "speed.prompts=4", "speed.batch=2", "quality.batch=2"]
 TIMED, JUDGED = 3 * 4, 2 * 5  # with one seed: methods x speed prompts, and baseline and topk on all five
+
+
+def is_unfinished_and_not_wrong(tiny):
+    """Whatever the moment. Before run.json is there it is no run yet."""
+    found = [*check(tiny.out, strict=True)] if (tiny.out / "run.json").exists() else []
+    assert not [problem for checked in found for problem in checked.problems]
 
 
 def kill_at_random(arguments, records, moment):
@@ -44,6 +51,7 @@ def test_killed_five_times(tmp_path, temperature, repeats, rows):
     sizes = []
     for _ in range(KILLS):
         assert kill_at_random([str(killed.recipe), *settings], killed.records, moment), "it had ended before the kill"
+        is_unfinished_and_not_wrong(killed)
         sizes.append(len(killed.records.read_bytes().splitlines()) if killed.records.exists() else 0)
     assert 0 < sizes[0] < sizes[-1] < rows, sizes  # each went on where the one before had stopped
     for run in (killed, whole):
@@ -51,6 +59,7 @@ def test_killed_five_times(tmp_path, temperature, repeats, rows):
     assert set(items(killed.rows()).values()) == {1}
     assert len(killed.rows()) == rows
     assert texts(killed.rows()) == texts(whole.rows())
+    assert "unfinished" not in " ".join(note for checked in check(killed.out, strict=True) for note in checked.notes)
     assert [s["n"] for s in killed.results()["speed"]] == [4, 4, 4]
     assert len(killed.results()["sessions"]) > 1
 
@@ -102,6 +111,7 @@ def kill_one_or_all(tiny, reached, moment):
     for process in processes:
         process.terminate()
     end(processes, patience=20)
+    is_unfinished_and_not_wrong(tiny)
     return any(process.exitcode == -signal.SIGKILL for process in doomed)
 
 

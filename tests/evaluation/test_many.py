@@ -14,7 +14,7 @@ import torch
 from tests.evaluation.conftest import Tiny, items
 from tests.evaluation.several import begin, end, finish
 from tests.training import runs
-from toolkit.evaluation import ranks, run, study, system
+from toolkit.evaluation import pulse, ranks, run, study, system
 
 SMALL = ["methods=[ngram,topk]", "quality.batch=2", "speed.prompts=1", "sampling.max_new_tokens=8"]
 STUDY = """
@@ -104,19 +104,25 @@ def test_nobody_is_at_work_while_the_first_one_times(tmp_path, front):
     assert len(shared) == 10 and set(items(tiny.rows()).values()) == {1}
 
 
-def mortal(arguments):
+def mortal(arguments, sent=signal.SIGKILL):
     """A run whose process of this number is killed at its second batch of the quality set; all take their time."""
     measure, begun = run.measure, []
 
     def timely(setting, contender, block):
         begun.extend([block] if block.set == "quality" else [])
         if len(begun) == 2 and os.environ["RANK"] == arguments[0]:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), sent)
         time.sleep(0.3 * len(begun))
         return measure(setting, contender, block)
 
     run.measure = timely
     return run.main(arguments[1:])
+
+
+def frozen(arguments):
+    """It is stopped instead, and closes no connection, as on a machine that is down. Three seconds are silence here."""
+    pulse.BEAT, pulse.MISSED = 0.2, 15
+    return mortal(arguments, signal.SIGSTOP)
 
 
 def killed_in_the_quality_set(tiny, settings, count, who):
@@ -137,7 +143,7 @@ def test_another_number_of_processes_goes_on(tmp_path, temperature):
     one, many = two(tmp_path)
     settings = [*SMALL, "quality.batch=1", "seeds=[0,1]", f"sampling.temperature={temperature}"]
     said, first = killed_in_the_quality_set(many, settings, 2, who=1)
-    assert "process 0 of 2 ends, as another one has ended" in said
+    assert "process 0 of 2 ends, as process 1 has ended" in said or "process 0 of 2 ends, as another one has" in said
     assert "the same command goes on from it, with any number of processes" in said
     _, second = killed_in_the_quality_set(many, settings, 3, who=0)
     seeds = 2 if temperature else 1  # where nothing is drawn the first one is enough
@@ -154,10 +160,47 @@ def test_another_number_of_processes_goes_on(tmp_path, temperature):
 def test_who_waits_for_the_dead_ends_by_itself(tmp_path):
     """Where no launcher of its machine does it."""
     tiny, said = Tiny(tmp_path), tmp_path / "said"
-    asked = ["1", str(tiny.recipe), *SMALL, "quality.batch=5", "seeds=[0,1]", "sampling.temperature=1.0"]
-    assert end(begin(asked, 2, mortal, said=said)) == [1, -signal.SIGKILL]
-    assert "process 0 of 2 ends, as another one has ended" in said.read_text()
+    assert end(begin(["1", *asked(tiny)], 2, mortal, said=said)) == [1, -signal.SIGKILL]
+    assert "process 0 of 2 ends, as process 1 has ended (" in said.read_text()
     assert "Connection closed by peer" in said.read_text() and list(tiny.out.glob("parts/*.jsonl"))
+
+
+def asked(tiny):
+    return [str(tiny.recipe), *SMALL, "quality.batch=5", "seeds=[0,1]", "sampling.temperature=1.0"]
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_who_is_silent_is_waited_for_no_longer_and_named(tmp_path, who):
+    """Also where it is the first one, who keeps the store."""
+    tiny, said = Tiny(tmp_path), tmp_path / "said"
+    processes = begin([str(who), *asked(tiny)], 2, frozen, said=said)
+    waiting, silent = processes[1 - who], processes[who]
+    waiting.join(60)
+    assert silent.is_alive()
+    silent.kill()
+    assert end([waiting, silent]) == [1, -signal.SIGKILL]
+    assert f"process {1 - who} of 2 ends, as process {who} has gone silent" in said.read_text()
+    assert "the same command goes on from it" in said.read_text()
+
+
+def test_who_takes_long_is_waited_for(tmp_path):
+    tiny = Tiny(tmp_path)
+    finish(asked(tiny), 2, slow)
+    assert set(items(tiny.rows()).values()) == {1}
+
+
+def slow(arguments):
+    """The first batch of the first process takes longer than three seconds."""
+    pulse.BEAT, pulse.MISSED = 0.2, 15
+    measure, begun = run.measure, []
+
+    def timely(setting, contender, block):
+        begun.append(block)
+        time.sleep(5 if len(begun) == 1 and os.environ["RANK"] == "0" else 0)
+        return measure(setting, contender, block)
+
+    run.measure = timely
+    return run.main(arguments)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +232,16 @@ def test_a_plain_run_is_no_process_group(tiny, monkeypatch):
     threads = torch.get_num_threads()
     assert tiny.run(*SMALL) == 0
     assert not torch.distributed.is_initialized() and torch.get_num_threads() == threads
+
+
+def test_threads_are_a_runs_own():
+    """The next one of the same program (a study's cell, a task) has them as torch finds them again."""
+    before = torch.get_num_threads()
+    alone = ranks.Alone(launched=False)
+    alone.use_threads(before + 1)
+    assert torch.get_num_threads() == before + 1
+    alone.use_threads(None)
+    assert torch.get_num_threads() == before
 
 
 def test_one_process_where_several_were_asked_for_is_pointed_out(monkeypatch, capsys):

@@ -10,6 +10,7 @@ from tests.evaluation.conftest import items, texts
 from tests.test_methods import judged
 from toolkit.engine.cache import SlotCache
 from toolkit.engine.loop import SpecDecoder
+from toolkit.evaluation import plan as planning
 from toolkit.evaluation import run
 from toolkit.hub import ModelConfig, Models
 
@@ -54,6 +55,15 @@ def test_a_run_leaves_its_rows_and_files(tiny, capsys):
 
 
 METHODS = ["baseline", "ngram", "topk", "speculative"]
+
+
+@pytest.mark.parametrize(("timed", "keys"), [("all", 19), ("[ngram]", 19 + 16)])
+def test_what_is_to_be_there_is_worked_out_once(tiny, monkeypatch, timed, keys):
+    """And once more where some are left out of the speed set."""
+    counted, real = [], planning.resume_key
+    monkeypatch.setattr(planning, "resume_key", lambda *parts: counted.append(parts) or real(*parts))
+    assert tiny.run(f"speed.methods={timed}") == 0
+    assert (len(counted), len(tiny.rows())) == (keys, 19 if timed == "all" else 16)
 
 
 def test_greedy_texts_of_exact_methods_are_the_baselines(tiny):

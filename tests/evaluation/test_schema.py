@@ -14,6 +14,29 @@ from toolkit.evaluation.records import Record, encode, parse, required
 TRACKED = Path(__file__).parents[2] / "docs" / "schema"
 
 
+def models(node):
+    return {"": node, **node.get("$defs", {})}
+
+
+@pytest.mark.parametrize("name", schema.schemas())
+def test_every_key_says_what_it_means(name):
+    for model, node in models(schema.schemas()[name]).items():
+        assert node["description"], model
+        for key, one in node["properties"].items():
+            assert one["description"].endswith("."), f"{model}.{key}"
+
+
+def test_the_page_has_every_key_with_its_meaning():
+    page = (TRACKED / schema.PAGE).read_text()
+    for node in (node for one in schema.schemas().values() for node in models(one).values()):
+        for key, one in node["properties"].items():
+            [*_, meaning] = [line for line in page.splitlines() if line.startswith(f"| `{key}`")]
+            assert meaning.count("|") == 4
+            assert " ".join(one["description"].split()) in page
+    assert "| `n_tokens` | integer | Tokens that were generated: of a conversation fewer than `tokens` has. |" in page
+    assert "| `windows` (optional) | list of list of integer | The rounds one by one" in page
+
+
 @pytest.mark.parametrize("name", schema.schemas())
 def test_the_tracked_schema_is_what_the_code_says(name):
     tracked = json.loads((TRACKED / name).read_text(encoding="utf-8"))

@@ -1,13 +1,17 @@
 """Several seeds: decoded again only where something is drawn, paired by prompt, and said in the notes."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from tests.evaluation.conftest import items
 from tests.evaluation.rows import row
+from toolkit.evaluation.measure import Contender
 from toolkit.evaluation.paired import beside, by_question, paired
 from toolkit.evaluation.score import quality_summary
+from toolkit.evaluation.seeds import varies
+from toolkit.proposers.none import Nothing
 
 SEEDS = "seeds=[3,4,5]"
 DRAFTS = "drafts: {none: {proposer: none}, prompt: ngram}"
@@ -63,6 +67,15 @@ def test_a_router_that_learns_is_decoded_with_each_and_the_baseline_timed_beside
     before = tiny.records.read_bytes()
     assert tiny.run(ROUTED, SEEDS) == 0
     assert tiny.records.read_bytes() == before
+
+
+def test_a_proposer_says_itself_whether_it_learns():
+    class Learner(Nothing):
+        learns = True
+
+    found = [Contender("m", {}, SimpleNamespace(proposer=kind()), True) for kind in (Nothing, Learner)]
+    assert [varies(one, 0.0) for one in found] == [False, True]
+    assert [varies(one, 1.0) for one in found] == [True, True]
 
 
 def test_rows_of_seeds_that_are_no_longer_decoded_stay_out_of_the_figures(tiny):

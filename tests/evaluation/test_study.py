@@ -1,8 +1,16 @@
 """A study on a tiny model: every cell is a run of its own, a second start decodes nothing, mistakes are refused."""
 
 import json
+from dataclasses import asdict
+from types import SimpleNamespace
 
-from toolkit.evaluation import study
+import pytest
+
+from tests.evaluation.rows import row
+from toolkit.evaluation import study, study_table
+from toolkit.evaluation.compare import Side, compare
+from toolkit.evaluation.report import qualities
+from toolkit.evaluation.study_table import Cell
 
 RECIPE = """
 recipe: recipes/eval/cot_cod_cell.yaml
@@ -50,3 +58,41 @@ def test_a_value_that_is_no_cell_is_refused(tmp_path, capsys):
 def test_timed_texts_have_a_token_at_least(tmp_path, capsys):
     assert study.main([written(tmp_path), *SMALL, "speed.max_new_tokens=0"]) == 2
     assert "'speed.max_new_tokens'" in capsys.readouterr().err
+
+
+def cell(value, metric):
+    rows = [row("baseline", f"p{i}", set="quality", correct=i < 2) for i in range(5)]
+    found = Cell((value, "cot"), None, rows)
+    found.__dict__["results"] = {
+        "methods": {"baseline": {}},
+        "metric": metric,
+        "speed": [],
+        "quality": [asdict(one) for one in qualities(rows, ["baseline"])],
+    }
+    return found
+
+
+@pytest.mark.parametrize(
+    ("metrics", "score", "named"),
+    [
+        (["pass@1", "pass@1"], "pass@1", []),
+        (["pass@1", None], "pass@1", []),
+        ([None, None], "accuracy", []),
+        (["accuracy", "pass@1"], "score", ["accuracy", "pass@1"]),
+    ],
+)
+def test_the_score_has_its_tasks_name(metrics, score, named):
+    """Where tasks name it differently each row says what it is of."""
+    cells = [cell(value, metric) for value, metric in zip("ab", metrics, strict=True)]
+    sides = [Side.of(one.rows, "baseline") for one in cells]
+    compared = {"cell": ["a"], "method": "baseline", "metric": metrics[0]} | asdict(compare(*sides))
+    pair = SimpleNamespace(axis="style", base="cot", other="cod", unit="seconds")
+    other = compared | {"cell": ["b"], "metric": metrics[1]}
+    quality, against = study_table.tables(["task", "style"], cells, pair, [compared, other])
+    assert f"{score} [95%]" in quality.columns and score in against.columns
+    assert not {"accuracy", "accuracy [95%]"} - {score, f"{score} [95%]"} & {*quality.columns, *against.columns}
+    for table in (quality, against):
+        assert [line[table.columns.index("metric")] for line in table.rows if named] == named
+        assert ("metric" in table.columns) is bool(named)
+        assert all(len(line) == len(table.columns) for line in table.rows)
+    assert f"a baseline: {metrics[0] or score} no difference shown" in "".join(against.notes)

@@ -92,8 +92,8 @@ def test_verdicts_go_by_the_test():
         ("2 / 0", "0.5"),
     ]
     assert drawn.notes[1:] == [
-        "accuracy beside AR's, no difference shown: same",
-        "accuracy beside AR's, lower: worse",
+        "pass@1 beside AR's, no difference shown: same",
+        "pass@1 beside AR's, lower: worse",
         "p is not corrected for the number of methods",
     ]
 

@@ -237,18 +237,6 @@ def test_json_files_of_a_directory_are_checked(tiny, capsys):
     assert f"{tiny.out / 'run.json'}: expected beside records.jsonl" in capsys.readouterr().out
 
 
-def test_what_a_run_that_was_killed_leaves_is_said(tiny, capsys):
-    tiny.run("methods=[ngram]")
-    (tiny.out / "parts").mkdir()
-    (tiny.out / "parts" / "a-1.jsonl").write_bytes(tiny.records.read_bytes())
-    (tiny.out / "results.json").unlink()
-    count = len(tiny.rows())
-    capsys.readouterr()
-    assert cli.main(["validate", str(tiny.out), "--strict"]) == 0
-    shown = capsys.readouterr().out
-    assert f"{count} rows in parts were not looked at" in shown and "the run is under way or was killed" in shown
-
-
 def test_what_is_not_there_is_a_users_error(tmp_path, capsys):
     assert cli.main(["validate", str(tmp_path)]) == 2
     assert cli.main(["validate", str(tmp_path / "no.jsonl")]) == 2
@@ -261,4 +249,4 @@ def test_what_is_not_there_is_a_users_error(tmp_path, capsys):
 def test_export_alone_needs_no_records(tmp_path, capsys):
     assert cli.main(["validate", "--export", str(tmp_path / "new")]) == 0
     assert "record.schema.json" in capsys.readouterr().out
-    assert len(list((tmp_path / "new").iterdir())) == 3
+    assert len(list((tmp_path / "new").iterdir())) == 4

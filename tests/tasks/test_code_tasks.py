@@ -90,12 +90,14 @@ def test_humaneval(data):
         fenced(whole),
         fenced("def root(x):\n    return math.sqrt(half(x))"),  # the prompt's imports and helpers are there
         fenced("return math.sqrt(half(x))"),  # the body alone
+        fenced("root = lambda x: math.sqrt(half(x))"),
         whole,
         HUMANEVAL["canonical_solution"] + "\nprint(root(2))\n1 / 0",  # a base model that runs on
         fenced("def root(x):\n    return 2.0"),
         fenced("def root(x):\n    return 1 / 0") + fenced("root(3)"),
         "It cannot be done.",
     ) == [
+        (True, "pass", "code_block"),
         (True, "pass", "code_block"),
         (True, "pass", "code_block"),
         (True, "pass", "code_block"),
@@ -209,6 +211,8 @@ def test_a_pickle_is_never_run(data, tmp_path):
 REFUSED = {
     "release is 'v7'": {"release": "v7"},
     "start is 'May'": {"start": "May"},
+    "start is '20230508'; expected a date such as": {"start": "20230508"},  # dates, but not sorted as texts
+    "end is '2024-W36-1'; expected a date such as": {"end": "2024-W36-1"},
     "start 2024-02-01 is after end 2024-01-01": {"start": "2024-02-01", "end": "2024-01-01"},
     "difficulties is 'medium-hard'": {"difficulties": ["medium-hard"]},
     "no problem of v6 in": {"release": "v6"},
@@ -232,6 +236,7 @@ BROKEN = {
     "field 'private_test_cases' is not readable": ("livecodebench_public", {**STDIN, "private_test_cases": "!"}),
     "hold no test": ("livecodebench_public", {**FUNCTIONAL, "public_test_cases": []}),
     "field 'contest_date' is missing": ("livecodebench_public", {**STDIN, "contest_date": None}),
+    "field 'contest_date' is '8 May 2023'": ("livecodebench_public", {**STDIN, "contest_date": "8 May 2023"}),
     "field 'entry_point' is missing": ("humaneval", {**HUMANEVAL, "entry_point": None}),
     "field 'test_list' is 'assert'": ("mbpp_sanitized", {**MBPP, "test_list": "assert", "split": "test"}),
     "not valid Python": ("mbpp_sanitized", {**MBPP, "code": "def f(:", "split": "test"}),

@@ -45,7 +45,7 @@ def test_splits_share_no_prompt_and_leave_none_out(data, name):
     assert task.name == name and len(task.problems()) == 3
     assert [message["role"] for message in task.messages(first)] == ["system", "user"]
     assert task.response(first) == f"word {first.question.split()[1]}"
-    assert task.score(first, "anything").correct is None
+    assert task.score(first, "anything").correct is None and task.metric is None
     assert first.meta["where"].startswith(str(data / f"{name}.jsonl, line "))
 
 

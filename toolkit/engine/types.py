@@ -250,6 +250,7 @@ class Proposer(Protocol):
     has_logits: bool  # False: only the length policy's limit is asked, never `stop`
     stateful: bool  # keeps of each row what it has read, as a draft model does: a row cannot go on with another text
     gates: bool  # says where the target is to be asked (Draft.gate), by a gate that knows most likely tokens only
+    learns: bool  # from its own clock, as it serves: a prompt may be decoded otherwise each time, even at temperature 0
     weights: str  # digest of the draft's weights, to which what was trained with them is bound; "": it has none
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:

@@ -44,10 +44,12 @@ def agreed(plan: Plan, identity: Identity, ranks: Ranks) -> tuple[Plan, Session]
     if first["rows"] != mine["rows"]:
         raise UserError(f"{where}: its problems, or what its tokenizer makes of them, are not the first's. {_SAME}.")
     session = Session(**first["session"])
+    if plan.setting.session == session.id:  # the first one's own plan, whose keys are known
+        return plan, session
     return replace(plan, setting=replace(plan.setting, session=session.id)), session
 
 
 def _digest(plan: Plan) -> str:
     """Of all rows that are to be there, and what they depend on."""
-    keys = sorted(plan.keys().values())
+    keys = sorted(plan.keys.values())
     return hashlib.sha256(" ".join(keys).encode()).hexdigest()

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from toolkit import config
+from toolkit import config, registry
 from toolkit.errors import UserError
 from toolkit.evaluation import compositions
 from toolkit.evaluation import recipe as recipes
@@ -36,11 +34,35 @@ class _Decoding:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
+def check_named(words: Sequence[str], tasks: Sequence[str]) -> None:
+    """One recipe, or directories: UserError where the words of a command that are no key=value name something else."""
+    if not words:
+        raise UserError("nothing to run is named. Expected one recipe, or directories of artifacts, before key=value.")
+    files = [word for word in words if not Path(word).is_dir()]
+    for word in files:
+        if not config.is_recipe(word):
+            raise UserError(f"{word}: no directory, no recipe and no key=value.{_nearest(word)}")
+    if files and len(words) > 1:
+        raise UserError(
+            f"{files[0]}: a file among {len(words)} names. Expected one recipe, or directories of artifacts."
+        )
+    if files and len(tasks) > 1:
+        raise UserError(f"{files[0]}: a recipe has one task; --task is there {len(tasks)} times. Run it once for each.")
+
+
+def _nearest(word: str) -> str:
+    """' Did you mean ...?': what is there, if one part of the path were called otherwise, and the recipes."""
+    path = Path(word)
+    lost = next(part for part in (*reversed(path.parents), path) if not part.exists())
+    behind = path.relative_to(lost)
+    there = [str(other / behind) for other in lost.parent.iterdir() if (other / behind).exists()]
+    shipped = config.recipes_dir()
+    recipes = [str("recipes" / found.relative_to(shipped)) for found in shipped.glob("eval/*.yaml")]
+    return registry.nearest(word, [*there, *recipes])
+
+
 def compose(directories: Sequence[str], tasks: Sequence[str], overrides: list[str]) -> list[Composed]:
     """The recipes, all of them checked. Overrides are of each; where there are several, `out` is what holds theirs."""
-    for path in directories:
-        if not Path(path).is_dir():
-            raise UserError(f"{path}: no such directory. Expected one recipe, or directories of artifacts.")
     drawn = config.changed(_Decoding, {}, [text for text in overrides if text.partition(".")[0] == "sampling"])
     found = compositions.of(directories, drawn.sampling.temperature)
     pairs = [(composition, task) for composition in found for task in tasks or [TASK]]
@@ -66,7 +88,7 @@ def described(composed: Sequence[Composed]) -> str:
 
 
 def _composed(composition: Composition, task: str, overrides: list[str], several: bool) -> Composed:
-    tree = {"target": composition.target, "task": yaml.safe_load(task), "methods": composition.methods}
+    tree = {"target": composition.target, "task": config.plain(task, "--task"), "methods": composition.methods}
     recipe = recipes.composed(tree, overrides, "composed recipe")
     chosen, _ = config.piece("tasks", recipe.task, "composed recipe: task")
     name = f"{composition.name}-{chosen.__name__.rpartition('.')[2]}"

@@ -138,13 +138,16 @@ def _named_targets(manifest: Manifest) -> list[Tree]:
 
 
 def _unfit(manifest: Manifest, temperature: float) -> str | None:
-    """Why an artifact has no place in a run at this temperature."""
-    if manifest.kind == gate.KIND and temperature > 0:
-        return f"a consensus gate decodes greedily; sampling.temperature is {temperature:g}"
+    """Why an artifact has no place in a run at this temperature, and how to have it."""
     trained = manifest.recipe.get("config", {}).get("temperature")
-    if {"length", "accept"} & {*manifest.provides} and trained not in (None, temperature):
-        return f"trained at temperature {trained:g}; sampling.temperature is {temperature:g}"
-    return None
+    if manifest.kind == gate.KIND and temperature > 0:
+        why, wanted = "a consensus gate decodes greedily", 0.0
+    elif {"length", "accept"} & {*manifest.provides} and trained not in (None, temperature):
+        why, wanted = f"trained at temperature {trained:g}", float(trained)
+    else:
+        return None
+    here = f"sampling.temperature is {temperature:g}"
+    return f"{why}; {here}. To have it run once more with sampling.temperature={wanted} and another out=DIR"
 
 
 def _methods(one: Given, drafts: "_Drafts") -> list[Tree]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from toolkit.errors import UserError
 from toolkit.evaluation import records, system
-from toolkit.evaluation.outdir import difference
+from toolkit.evaluation.outdir import RECORDS, RESULTS, RUN, difference
 from toolkit.evaluation.paired import Question
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE
@@ -53,12 +53,12 @@ class Joined:
 
 def read(path: Path) -> Run:
     """UserError where it is no output directory of an eval that has ended."""
-    for name in ("run.json", "results.json", "records.jsonl"):
+    for name in (RUN, RESULTS, RECORDS):
         if not (path / name).is_file():
             raise UserError(f"{path}: has no {name}; expected the output directory of an eval that has ended.")
     try:
-        identity = json.loads((path / "run.json").read_text(encoding="utf-8"))["identity"]
-        results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+        identity = json.loads((path / RUN).read_text(encoding="utf-8"))["identity"]
+        results = json.loads((path / RESULTS).read_text(encoding="utf-8"))
         identity["methods"], identity["speed"], results["sessions"], results["recipe"]["speed"]["max_new_tokens"]
         names = {BASELINE: results["methods"][BASELINE]} | results["methods"]
         for one in names.values():
@@ -70,7 +70,7 @@ def read(path: Path) -> Run:
         ) from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not the output of this program ({error!r}); run its recipe again.") from None
-    return Run(path, identity, results, [row for row in rows(path / "records.jsonl") if row.method in names])
+    return Run(path, identity, results, [row for row in rows(path / RECORDS) if row.method in names])
 
 
 def join(paths: Sequence[Path]) -> Joined:

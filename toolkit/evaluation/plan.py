@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 
 from toolkit import methods
 from toolkit.config import parse
@@ -50,7 +51,8 @@ class Plan:
         if chosen == timed.FRONT and any(one.set == "quality" for one in self.missing(rows)):
             return self
         candidates = [Candidate(c.name, c.config, c.lossless, self.cells[c.name]) for c in self.contenders]
-        return replace(self, untimed=timed.untimed(chosen, candidates, self.own(rows)))
+        untimed = timed.untimed(chosen, candidates, self.own(rows))
+        return self if untimed == self.untimed else replace(self, untimed=untimed)
 
     def speed_blocks(self) -> list[Block]:
         size = self.recipe.speed.batch
@@ -77,8 +79,9 @@ class Plan:
     def speed_contenders(self) -> list[Contender]:
         return [c for c in self.contenders if c.name not in self.untimed]
 
-    def keys(self) -> dict[Item, str]:
-        """Every row that is to be there in the end, with its resume key."""
+    @cached_property
+    def keys(self) -> Mapping[Item, str]:
+        """Every row that is to be there in the end, with its resume key. Worked out once: hashes take a while."""
         jobs = [(c, b) for b in self.speed_blocks() for c in self.speed_contenders()]
         jobs += [(c, b) for b in self.quality_blocks() for c in self.quality_contenders()]
         drawn = self.recipe.seeds, self.recipe.sampling.temperature
@@ -91,22 +94,20 @@ class Plan:
 
     def own(self, rows: Iterable[Record]) -> list[Record]:
         """The rows that this recipe asks for; a directory may hold those of a longer one."""
-        keys = self.keys()
-        return [row for row in rows if row.item in keys]
+        return [row for row in rows if row.item in self.keys]
 
     def missing(self, rows: Iterable[Record]) -> set[Item]:
-        return self.keys().keys() - {row.item for row in rows}
+        return self.keys.keys() - {row.item for row in rows}
 
     def tidy(self, records: RecordFile) -> None:
         """Drop what is to be decoded again: failed rows, and batches of the speed set that are not whole."""
-        keys = self.keys()
         for row in records.rows:
-            if row.item in keys and row.resume_key != keys[row.item]:
+            if row.item in self.keys and row.resume_key != self.keys[row.item]:
                 raise UserError(
                     f"{records.path}: the row of prompt '{row.prompt_id}' and method '{row.method}' is of other "
                     f"data than {self.name} has now. Choose another out=DIR, or delete {records.path.parent}."
                 )
-        redo = {row.item for row in records.rows if row.item in keys and not row.ok}
+        redo = {row.item for row in records.rows if row.item in self.keys and not row.ok}
         there = {row.item: row for row in records.rows if row.item not in redo}
         for block in self.speed_blocks():
             for contender in self.speed_contenders():

@@ -2,7 +2,8 @@
 
 They share a disk, a store of counters, and barriers. Blocks of prompts are taken one by one, whoever is free the next,
 so that a slow process holds nobody up. Waiting costs nothing and may take hours, while the first process times the
-speed set. One that dies is noticed by its closed connections, or by its launcher, and then all end.
+speed set. One that dies is noticed by its closed connections, by its launcher, or by its silence (see pulse), and then
+all end and say which one it was.
 """
 
 import os
@@ -21,9 +22,10 @@ from torch import distributed
 
 from toolkit import sources
 from toolkit.errors import UserError
+from toolkit.evaluation.pulse import Pulse
 
 T = TypeVar("T")
-_PATIENCE = timedelta(days=1)  # in which a machine that went without a word is given up
+_PATIENCE = timedelta(days=1)  # with a process that is alive: so long may the first one time while others wait
 _ON_CPU = "--config_file accelerate_configs/cpu.yaml"
 
 
@@ -59,11 +61,12 @@ class Alone:
     count, place, first = 1, 0, True
 
     def __init__(self, launched: bool) -> None:
-        self._launched, self._done = launched, 0
+        self._launched, self._done, self._own = launched, 0, torch.get_num_threads()
 
     def use_threads(self, asked: int | None) -> None:
-        if asked or self._launched:  # a launcher sets another number than torch would take
-            torch.set_num_threads(asked or found_threads())
+        wanted = asked or (found_threads() if self._launched else self._own)  # a launcher sets another number
+        if wanted != torch.get_num_threads():
+            torch.set_num_threads(wanted)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -93,6 +96,7 @@ class Many:
             "gloo", store=self._store, rank=self.place, world_size=self.count, timeout=_PATIENCE
         )
         self.first, self._local, self._phase, self._begun = self.place == 0, local, 0, False
+        self._pulse = Pulse(self._store, self.place, self.count, self._silent)
 
     def use_threads(self, asked: int | None) -> None:
         self._all = asked or found_threads()
@@ -110,7 +114,7 @@ class Many:
         if self.first:
             self._store.set(key, said)
         self._meet()
-        with self._with_others():
+        with self._with(0):
             return self._store.get(key).decode()
 
     def wait(self) -> None:
@@ -127,32 +131,51 @@ class Many:
         return self._add("done", count)
 
     def _meet(self) -> None:
-        with self._with_others():
-            distributed.barrier()
+        """All are here. The first one hears of each by itself, so it knows who is missing."""
+        word = torch.zeros(1)
+        if self.first:
+            for say_or_hear in (distributed.recv, distributed.send):
+                for place in range(1, self.count):
+                    with self._with(place):
+                        say_or_hear(word, place)
+        else:
+            with self._with(0):
+                distributed.send(word, 0)
+                distributed.recv(word, 0)
         self._phase += 1
 
     def _add(self, counter: str, count: int) -> int:
-        with self._with_others():
+        with self._with(0):  # who keeps the store
             return self._store.add(f"eval {counter} {self._phase}", count)
 
     @contextmanager
-    def _with_others(self) -> Iterator[None]:
+    def _with(self, place: int) -> Iterator[None]:
+        """What takes another process, too: this one ends where that has."""
         try:
-            yield
-        except RuntimeError as error:  # a connection was closed: nobody is there to answer
-            self._end(str(error).partition(". ")[0])
+            with self._pulse.listening():
+                yield
+        except RuntimeError as error:  # a connection was closed
+            self._end(f"process {place} has ended", str(error).partition(". ")[0])
 
     def _terminated(self, number: int, frame: FrameType | None) -> NoReturn:
-        self._end("said by the launcher")
+        self._end("another one has ended", "said by the launcher")
 
-    def _end(self, why: str) -> NoReturn:
+    def _end(self, what: str, why: str) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._say(what, why)
+        sys.exit(1)
+
+    def _silent(self, place: int) -> NoReturn:
+        """Not in the thread that waits, which nothing else would end. It has nothing under way that could be lost."""
+        self._say(f"process {place} has gone silent", "its machine or its network is down, or it was stopped")
+        os._exit(1)
+
+    def _say(self, what: str, why: str) -> None:
         if self._begun:
             sources.say(
-                f"process {self.place} of {self.count} ends, as another one has ended ({why}). What was decoded is "
+                f"process {self.place} of {self.count} ends, as {what} ({why}). What was decoded is "
                 "kept: the same command goes on from it, with any number of processes."
             )
-        sys.exit(1)
 
 
 @cache

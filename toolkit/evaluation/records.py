@@ -37,58 +37,97 @@ class Item:
 
 @dataclass
 class Record:
-    """A row.
+    """A row: one prompt, decoded by one method with one seed."""
 
-    rounds: target forwards after prefill; drafts: rounds that proposed something; proposed_at[i], accepted_at[i]:
-    rounds that proposed, accepted, at least i + 1 tokens; reached_at[i]: rounds that proposed that many and accepted
-    the first i, the denominator of conditional acceptance. windows: the rounds one by one, each [accepted, *rejected
-    tokens], after whose accepted tokens comes the target's own one, unless the text ended before it or a gate did not
-    ask (see `sources`); [-n, i] between two turns: from token i on n tokens that were said to the model. [] where
-    nothing was proposed.
-    """
-
+    # What stands below a field is its description in the JSON Schema (see schema.meanings)
     set: SetName
+    """Which set: quality is batched and never timed, speed is timed."""
     method: str
+    """Its name in the recipe; `baseline` is plain autoregression."""
     prompt_id: str
+    """The problem's id in its task."""
     seed: int
+    """Of all that is drawn; at temperature 0 the first seed's row stands for all."""
     repeat: int
+    """Which repeat of this prompt and seed in the speed set, from 0."""
     resume_key: str
-    session: str  # which process run it: times of one session were measured side by side
-    block: int  # which block of prompts of its set
-    batch: int  # how many rows were decoded together
-    batch_key: str  # the same for rows that were
+    """SHA-256 of what the row depends on: weights, prompt, pieces, sampling, seed. Another key is another row."""
+    session: str
+    """The start of the program that wrote it, as run.json lists it: its times were measured side by side."""
+    block: int
+    """Which block of prompts of its set, from 0; speeds are compared by block."""
+    batch: int
+    """How many rows were decoded together."""
+    batch_key: str
+    """The same for rows that were decoded together: the resume key of the first of them."""
     method_config: dict
+    """The method's pieces with every option filled in; `own`: what a piece took from its files where that has null."""
     temperature: float
+    """Of the sampling; 0 is greedy."""
     status: Literal["ok", "error"] = "ok"
+    """Whether the prompt was decoded and judged."""
     error_type: str | None = None
+    """The exception's name, of a row that failed."""
     message: str | None = None
+    """What the exception said."""
     traceback: str | None = None
+    """Where it was raised."""
     lossless: bool = True
+    """Whether the method's law is exactly the target's, under this sampling."""
     text: str = ""
+    """What was generated, decoded; of a conversation all answers, a blank line between."""
     tokens: list[int] = field(default_factory=list)
+    """Token ids after the prompt, an EOS included; of a conversation also what was said to the model between turns."""
     n_tokens: int = 0
+    """Tokens that were generated: of a conversation fewer than `tokens` has."""
     prompt_tokens: int = 0
+    """Tokens of the prompt, its chat template included."""
     finish: str | None = None
-    divergence: float | None = None  # sum of D over verified places; of lossy methods, in the quality set
-    counters: dict[str, int] = field(default_factory=dict)  # what the acceptance rule counted, by name
-    sources: str = ""  # a letter a token: 1 or 2, the draft whose choice a gate took, or t, the target; "": no gate
-    routed: dict[str, int] = field(default_factory=dict)  # of a router: rounds by draft
-    routing_seconds: float = 0.0  # and what choosing took, a share of the batch's
+    """How the text ended: eos, stop (a stop string) or length (the limit of new tokens)."""
+    divergence: float | None = None
+    """D summed over the verified places (docs/design.md, no unit); of lossy methods in the quality set, else null."""
+    counters: dict[str, int] = field(default_factory=dict)
+    """What the acceptance rule counted, by name."""
+    sources: str = ""
+    """Of a method with a gate a letter a token: 1 or 2, the draft whose choice it took, or t, the target."""
+    routed: dict[str, int] = field(default_factory=dict)
+    """Of a router: rounds by draft."""
+    routing_seconds: float = 0.0
+    """Of a router: what choosing took, in seconds, as a share of its batch's."""
     rounds: int = 0
+    """Forwards of the target after prefill."""
     drafts: int = 0
+    """Rounds that proposed a token or more."""
     proposed: int = 0
+    """Tokens that were proposed."""
     accepted: int = 0
+    """Proposed tokens that stood."""
     proposed_at: list[int] = field(default_factory=list)
+    """At place i: rounds that proposed at least i + 1 tokens."""
     reached_at: list[int] = field(default_factory=list)
+    """At place i: rounds that proposed as many and accepted the first i, the denominator of conditional acceptance."""
     accepted_at: list[int] = field(default_factory=list)
+    """At place i: rounds that accepted at least i + 1 tokens."""
     windows: list[list[int]] = field(default_factory=list)
-    times: dict[str, float] = field(default_factory=dict)  # prefill, draft, verify, host, total: of the whole batch
+    """The rounds one by one, each [accepted, *rejected tokens]; [] where nothing was proposed.
+
+    After the accepted tokens comes the target's own one, unless the text ended before it or a gate did not ask (see
+    `sources`). [-n, i] stands between two turns: from token i on n tokens were said to the model.
+    """
+    times: dict[str, float] = field(default_factory=dict)
+    """Seconds of the whole batch until this row ended: prefill, draft, verify, host, and total, their sum."""
     first_token_seconds: float = 0.0
-    peak_memory: int | None = None  # bytes; see system.peak_memory
-    correct: bool | None = None  # None: the task has no answer to compare with
+    """Seconds from the batch's start to this row's first token."""
+    peak_memory: int | None = None
+    """Bytes; on a GPU the most that the batch allocated, on a CPU the most that the process has held so far."""
+    correct: bool | None = None
+    """Whether the answer is right; null: there is nothing to compare with. What the limit cuts off is wrong."""
     extracted: str | None = None
-    extraction: str | None = None  # which path found the answer
+    """The answer that was found in the text, or the verdict on the program in it."""
+    extraction: str | None = None
+    """Which path found it: hashes, boxed, final_answer, last_number, text, code_block, whole_text or none."""
     schema_version: int = SCHEMA_VERSION
+    """The version of this list of fields."""
 
     @property
     def item(self) -> Item:

@@ -23,7 +23,7 @@ from toolkit.evaluation import plan as planning
 from toolkit.evaluation import recipe as recipes
 from toolkit.evaluation.agreement import Session
 from toolkit.evaluation.measure import Block, Contender, decode, measure
-from toolkit.evaluation.outdir import RECORDS, OutDir
+from toolkit.evaluation.outdir import RECIPE, RECORDS, OutDir
 from toolkit.evaluation.plan import Plan, item
 from toolkit.evaluation.progress import Bar
 from toolkit.evaluation.prompts import prepare
@@ -66,8 +66,9 @@ def _is_override(word: str) -> bool:
 def _run(
     named: list[str], tasks: list[str], overrides: list[str], reported: Callable[[Sequence[Path], Path], None]
 ) -> int:
+    compose.check_named(named, tasks)
     ranks = joined()
-    if len(named) == 1 and not Path(named[0]).is_dir() and len(tasks) < 2:
+    if not Path(named[0]).is_dir():
         recipe = recipes.load(named[0], [*(f"task={task}" for task in tasks), *overrides])
         return measured(recipe, named[0], ranks)[0]
     composed = compose.compose(named, tasks, overrides)
@@ -95,7 +96,7 @@ def measured(recipe: EvalRecipe, source: str, ranks: Ranks) -> tuple[int, list[R
     cells = {name: cell for name, (_, cell) in chosen.items()}
     setting = planning.setting(recipe, models, session=uuid.uuid4().hex[:12], task=task)
     prompts = prepare(task, models.target.tokenizer, recipe.chat_template, recipe.thinking)
-    plan = Plan(Path(source).stem, recipe, models, prompts, contenders, setting, cells)
+    plan = Plan(_name(source), recipe, models, prompts, contenders, setting, cells)
     # How many problems are taken is no part of the identity: a recipe may be extended
     dataset = {"type": module.__name__.rpartition(".")[2], **asdict(options), "limit": None}
     path, identity = Path(recipe.out or f"results/{plan.name}"), plan.identity(dataset)
@@ -108,6 +109,12 @@ def measured(recipe: EvalRecipe, source: str, ranks: Ranks) -> tuple[int, list[R
         return _lead(plan, session, out, ranks)
 
 
+def _name(source: str) -> str:
+    """Of a run: its recipe's, and of one that goes on from its directory that directory's."""
+    path = Path(source)
+    return path.resolve().parent.name if path.name == RECIPE else path.stem
+
+
 def _lead(plan: Plan, session: Session, out: OutDir, ranks: Ranks) -> tuple[int, list[Record]]:
     """Everything, but for what others take of the quality set."""
     records = RecordFile(out.records)
@@ -115,10 +122,11 @@ def _lead(plan: Plan, session: Session, out: OutDir, ranks: Ranks) -> tuple[int,
     plan.tidy(records)
     asked.keep(plan, out.path)
     plan = plan.narrowed(records.rows)
-    if plan.missing(records.rows):
+    if missing := plan.missing(records.rows):
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        rows = len(records.rows) + len(missing)  # in the end; fewer where `front` then leaves some untimed
         out.add_session(
-            {"id": session.id, "started": started, "system": session.system, "processes": ranks.count},
+            {"id": session.id, "started": started, "system": session.system, "processes": ranks.count, "rows": rows},
         )
     front = plan.recipe.speed.methods == timed.FRONT
     ranks.wait()  # nobody is at work when the clock runs

@@ -25,29 +25,41 @@ class Speed:
     """A method on the speed set."""
 
     method: str
+    """Its name in the recipe."""
     lossless: bool
-    n: int  # prompts
-    rows: int  # prompts x seeds x repeats that ran
-    errors: int  # rows
+    """Whether its law is exactly the target's."""
+    n: int
+    """Prompts."""
+    rows: int
+    """Prompts x seeds x repeats that ran."""
+    errors: int
+    """Rows that failed, which are in no figure."""
     batch: int
     tokens: int
     seconds: float
     tokens_per_second: float | None
-    speedup: Interval | None  # None: the baseline, or no block that both ran
+    """Generated tokens over seconds of wall clock, prefill included."""
+    speedup: Interval | None
+    """Tokens a second over the baseline's on the same blocks; null: it is the baseline, or there is no such block."""
     rounds: int
     drafts: int
     proposed: int
     accepted: int
     acceptance_rate: float | None
+    """Share of the proposed tokens that stood; null: none was proposed."""
     tau: float | None
+    """Emitted tokens a forward of the target after prefill."""
     acceptance_length: float | None
     unconditional: list[float] = field(default_factory=list)
-    conditional: list[float | None] = field(default_factory=list)  # None: no draft got so far
+    """At place i: share of all drafts whose token i + 1 was accepted."""
+    conditional: list[float | None] = field(default_factory=list)
+    """At place i: share accepted of drafts that reached token i + 1 with all before it accepted; null: none did."""
     shares: dict[str, float] = field(default_factory=dict)  # of `seconds`, by phase
     first_token_seconds: float | None = None  # median
     round_seconds: float | None = None
     peak_memory: int | None = None
     seconds_per_correct: float | None = None
+    """Seconds of an answer over the quality set's accuracy: its prefill, and that set's tokens at the pace here."""
     apart: int = 0  # blocks that the baseline decoded in another session, so not side by side
     blocks: int = 0  # behind the speedup; seeds and repeats of a block count once
     unpaired: int = 0  # rows that ran and are not in the speedup: the baseline has no such batch
@@ -59,15 +71,24 @@ class Quality:
     """A method on the quality set. `inherited`: lossless, so its accuracy is the baseline's and was not run."""
 
     method: str
+    """Its name in the recipe."""
     lossless: bool
+    """Whether its law is exactly the target's."""
     inherited: bool
-    n: int  # prompts with a verdict
+    """Whether its figures are the baseline's, as an exact method is not run."""
+    n: int
+    """Prompts with a verdict."""
     errors: int
+    """Rows that failed, which are in no figure."""
     accuracy: Interval | None
+    """Share of right answers (`metric` is its name), with Wilson's bounds over prompts; null: nothing was judged."""
     paired: Paired | None = None  # beside the baseline's answers; None: it is the baseline, or has its accuracy
     mean_tokens: float | None = None
-    cut: float | None = None  # share that ran into the token limit
+    """Generated tokens an answer."""
+    cut: float | None = None
+    """Share of answers that ran into the limit of new tokens."""
     extraction: dict[str, int] = field(default_factory=dict)
+    """Judged answers by the path that found them (`extraction` of a row)."""
     divergence: float | None = None  # D a token, summed over verified places; None of lossless methods
     counters: dict[str, int] = field(default_factory=dict)  # as of Speed
     calls_per_token: float | None = None  # rounds over emitted tokens; None of what was not run

@@ -1,22 +1,20 @@
 """Which seeds a method is decoded with: all of the recipe's where something is drawn, else the first alone.
 
 At temperature 0 nothing is drawn, so another seed would write the same text again; the row of the first seed stands
-for all (see paired). A router that learns from its own clock is the exception: it chooses otherwise each time. Beside
-it the baseline is timed with every seed as well, since speeds are only compared side by side. For more clocks there is
-`speed.repeats`.
+for all (see paired). A proposer that learns from its own clock (`Proposer.learns`: a bandit router) is the exception,
+as it chooses otherwise each time. Beside it the baseline is timed with every seed as well, since speeds are only
+compared side by side. For more clocks there is `speed.repeats`.
 """
 
 from collections.abc import Sequence
 
 from toolkit.evaluation.measure import Block, Contender
 from toolkit.evaluation.score import BASELINE
-from toolkit.proposers.routed import Routed
 
 
 def varies(contender: Contender, temperature: float) -> bool:
     """May a prompt be decoded otherwise with another seed?"""
-    proposer = contender.decoder.proposer
-    return temperature > 0 or (isinstance(proposer, Routed) and proposer.router.learns)
+    return temperature > 0 or contender.decoder.proposer.learns
 
 
 def asked(contender: Contender, block: Block, among: Sequence[Contender], seeds: Sequence[int], t: float) -> bool:

@@ -119,7 +119,8 @@ def _comparisons(study: StudyRecipe, cells: Sequence[Cell]) -> list[dict]:
         for method in cell.methods():
             if method in twin.methods():
                 base, other = (Side.of(one.rows, method) for one in (cell, twin))
-                found.append({"cell": list(rest), "method": method, **asdict(compare(base, other, study.compare.unit))})
+                named = {"cell": list(rest), "method": method, "metric": cell.metric}
+                found.append(named | asdict(compare(base, other, study.compare.unit)))
     return found
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,17 @@ matplotlib.use("Agg")  # files only: no window, no display
 from matplotlib import pyplot as plt  # noqa: E402
 
 from toolkit.evaluation import table  # noqa: E402
+from toolkit.evaluation.outdir import RESULTS
 from toolkit.evaluation.paired import Paired  # noqa: E402
 from toolkit.evaluation.plots import save  # noqa: E402
 from toolkit.evaluation.records import Record  # noqa: E402
+from toolkit.evaluation.score import ACCURACY  # noqa: E402
 from toolkit.evaluation.stats import ENDLESS, Interval, verdict  # noqa: E402
 from toolkit.evaluation.table import Table  # noqa: E402
 from toolkit.export.figures import NONE, bounds, number, percent, share, times  # noqa: E402
 from toolkit.files import finite  # noqa: E402
+
+_SCORE = "score"  # stands for the metrics of several tasks, each of which is then named in its rows
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,12 @@ class Cell:
 
     @cached_property
     def results(self) -> dict[str, Any]:
-        return json.loads((self.path / "results.json").read_text())
+        return json.loads((self.path / RESULTS).read_text())
+
+    @property
+    def metric(self) -> str | None:
+        """What its task calls the share of right answers; None where nothing is judged."""
+        return self.results.get("metric", ACCURACY)
 
     def methods(self) -> list[str]:
         return list(self.results["methods"])
@@ -53,15 +62,23 @@ def tables(axes: Sequence[str], cells: Sequence[Cell], pair: Any, comparisons: S
     return [one for one in drawn if one.rows]
 
 
+def _score(metrics: Iterable[str | None]) -> tuple[str, list[str]]:
+    """What a table calls the share of right answers -> this, and the column that says a row's where tasks differ."""
+    named = list(dict.fromkeys(metric for metric in metrics if metric)) or [ACCURACY]
+    return (named[0], []) if len(named) == 1 else (_SCORE, ["metric"])
+
+
 def _quality(axes: Sequence[str], cells: Sequence[Cell]) -> Table:
-    columns = [*axes, "method", "n", "accuracy [95%]", "tokens", "cut", "last number only"]
+    score, which = _score(cell.metric for cell in cells)
+    columns = [*axes, "method", *which, "n", f"{score} [95%]", "tokens", "cut", "last number only"]
     rows = []
     for cell in cells:
         for one in cell.results["quality"]:
             if not one["inherited"]:
                 fallback = one["extraction"].get("last_number", 0) / one["n"] if one["n"] else None
-                shown = [one["method"], str(one["n"]), _accuracy(one["accuracy"]), number(one["mean_tokens"], 0)]
-                rows.append([*cell.values, *shown, percent(one["cut"]), percent(fallback)])
+                named = [one["method"], *(cell.metric or NONE for _ in which), str(one["n"])]
+                shown = [_accuracy(one["accuracy"]), number(one["mean_tokens"], 0), percent(one["cut"])]
+                rows.append([*cell.values, *named, *shown, percent(fallback)])
     note = "cut: share that ran into the token limit; such answers count as wrong"
     return Table("Quality (batched, never timed)", columns, rows, [note])
 
@@ -93,19 +110,21 @@ def _speed(axes: Sequence[str], cells: Sequence[Cell]) -> Table:
 
 
 def _compared(axes: Sequence[str], pair: Any, comparisons: Sequence[dict]) -> Table:
-    columns = [*axes, "method", "accuracy", "tokens", "acceptance", "tau", "s/correct", "AR ms/token"]
+    score, which = _score(one["metric"] for one in comparisons)
+    columns = [*axes, "method", *which, score, "tokens", "acceptance", "tau", "s/correct", "AR ms/token"]
     rows, words = [], []
     for one in comparisons:
         acceptance, cost = one["acceptance"], one["seconds_per_correct"]
         figures = [_points(one["accuracy"]), _times(one["tokens"]), _points(acceptance), _plain(one["tau"])]
         pace = " / ".join(number(1000 * side, 1) for side in one["pace"]) if one["pace"] else NONE
-        rows.append([*one["cell"], one["method"], *figures, _times(cost), pace])
+        metric = one["metric"] or NONE
+        rows.append([*one["cell"], one["method"], *(metric for _ in which), *figures, _times(cost), pace])
         words.append(
-            f"{' '.join([*one['cell'], one['method']])}: accuracy {_answers(one['answers'])}; acceptance "
-            f"{_words(acceptance, 0)}; seconds per correct answer {_words(cost, 1)}"
+            f"{' '.join([*one['cell'], one['method']])}: {one['metric'] or score} {_answers(one['answers'])}; "
+            f"acceptance {_words(acceptance, 0)}; seconds per correct answer {_words(cost, 1)}"
         )
     notes = [
-        f"{pair.other} against {pair.base}, same problems, 95% paired bootstrap: accuracy and acceptance in points, "
+        f"{pair.other} against {pair.base}, same problems, 95% paired bootstrap: {score} and acceptance in points, "
         "tau as difference, tokens and s/correct as ratio",
         "s/correct: seconds of the clock"
         if pair.unit == "seconds"
@@ -123,10 +142,11 @@ def as_json(source: str, axes: Sequence[str], cells: Sequence[Cell], comparisons
         "cells": [
             {
                 "values": list(cell.values),
-                "results": str(cell.path / "results.json"),
+                "results": str(cell.path / RESULTS),
                 "recipe": cell.results["recipe"],
                 "models": cell.results["models"],
                 "methods": cell.results["methods"],
+                "metric": cell.metric,
                 "sessions": cell.results["sessions"],
                 "speed": cell.results["speed"],
                 "quality": cell.results["quality"],

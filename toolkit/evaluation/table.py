@@ -99,11 +99,12 @@ def position_table(speeds: Sequence[Speed], positions: int = 8) -> Table | None:
 
 def quality_table(qualities: Sequence[Quality], metric: str | None) -> Table:
     """metric: what the share of right answers is called; None where nothing is judged."""
+    score = metric or ACCURACY
     columns = [
         "method",
         "exact",
         "n",
-        f"{metric or ACCURACY} [95%]",
+        f"{score} [95%]",
         "lost / gained",
         "p",
         "D",
@@ -136,17 +137,17 @@ def quality_table(qualities: Sequence[Quality], metric: str | None) -> Table:
     )
     if len(ran) < len(qualities):
         note += ". A lossless method has AR's accuracy and is not run"
-    return Table(f"Quality ({count}, batched, never timed)", columns, rows, [note, *_verdicts(qualities)])
+    return Table(f"Quality ({count}, batched, never timed)", columns, rows, [note, *_verdicts(qualities, score)])
 
 
-def _verdicts(qualities: Sequence[Quality]) -> list[str]:
+def _verdicts(qualities: Sequence[Quality], score: str) -> list[str]:
     """What the answers beside the baseline's show, and of how many answers a prompt."""
     compared = [q for q in qualities if q.paired]
     notes = []
     for verdict in (NO_DIFFERENCE, "lower", "higher"):
         names = [q.method for q in compared if q.paired.verdict == verdict]
         if names:
-            notes.append(f"accuracy beside AR's, {verdict}: {', '.join(names)}")
+            notes.append(f"{score} beside AR's, {verdict}: {', '.join(names)}")
     if len([q for q in compared if q.paired.p is not None]) > 1:
         notes.append("p is not corrected for the number of methods")
     seeded = [f"{q.method} ({q.answers})" for q in qualities if q.answers > q.n]

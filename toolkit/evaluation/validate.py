@@ -2,6 +2,9 @@
 
 Without --strict the keys of each row and their types, as the JSON Schemas in docs/schema have them (`--export DIR`
 writes those). With it also what must hold within a row (validate_rows) and between rows and files (validate_files).
+
+A run that has not ended is said to be unfinished, which is not wrong: what is only not there yet is no problem of its
+files (a row of the baseline, the rest of a timed batch, the end of the last line).
 """
 
 import argparse
@@ -13,12 +16,18 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from toolkit.errors import UserError, exit_code
-from toolkit.evaluation import schema
-from toolkit.evaluation.outdir import PARTS
-from toolkit.evaluation.records import Record
+from toolkit.evaluation import schema, unfinished
+from toolkit.evaluation.outdir import PARTS, RECORDS, RESULTS, RUN
+from toolkit.evaluation.records import Item, Record
+from toolkit.evaluation.unfinished import Unfinished, is_part
 from toolkit.evaluation.validate_files import Rows
 from toolkit.evaluation.validate_rows import wrong
 
+_TORN = [("", "the last line is torn: the command that wrote it mends it")]
+_PART = (
+    "a part, as one process of several wrote it: the baseline's rows may be in another file, and the run's command "
+    "takes this one in"
+)
 MOST = 20  # problems that are shown of a file; the same one in many lines counts once
 
 
@@ -45,13 +54,27 @@ class Checked:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Run:
+    """What is known of the run whose rows a file has."""
+
+    file: schema.RunFile | None
+    unfinished: Unfinished | None
+    notes: list[str]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Check what the arguments name -> 0, 1 where something is wrong, 2 where there is nothing to check."""
-    does = "Are the rows of an eval what other programs take them for? Exit code 0, or 1 where something is wrong."
+    does = (
+        "Are the rows of an eval what other programs take them for? Exit code 0: nothing is wrong, also where a run is "
+        "said to be unfinished (under way, or killed: how many rows are there, and the command that resumes it). 1: "
+        "something is wrong. 2: there is nothing to check."
+    )
     parser = argparse.ArgumentParser(prog="draftsmith validate", description=does)
-    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="records.jsonl, or an output directory")
+    files = "records.jsonl, a part of it, or an output directory"
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help=files)
     parser.add_argument("--strict", action="store_true", help="also what must hold within rows and between them")
-    parser.add_argument("--export", type=Path, metavar="DIR", help="write the JSON Schemas there")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write the JSON Schemas there, and their page")
     given = parser.parse_args(argv)
     if not given.paths and given.export is None:
         parser.error("name a records.jsonl or an output directory, or --export DIR")
@@ -71,67 +94,73 @@ def _run(paths: Sequence[Path], strict: bool, out: Path | None) -> int:
 
 def check(path: Path, strict: bool) -> Iterator[Checked]:
     """A records file, or all of a directory's files. UserError where there is none."""
-    records = path / "records.jsonl" if path.is_dir() else path
-    if not records.is_file():
-        raise UserError(f"{path}: has no records; expected a records.jsonl, or the output directory of an eval.")
+    records = path / RECORDS if path.is_dir() else path
+    if not (records.is_file() or (path / RUN).is_file()):  # a run that was killed at once has no row yet
+        raise UserError(f"{path}: has no records; expected a {RECORDS}, or the output directory of an eval.")
     if path.is_dir():
-        yield _json(path / "run.json", schema.RunFile)
-        if (path / "results.json").is_file():  # the summary, which a run that has not ended has not
-            yield _json(path / "results.json", schema.ResultsFile)
-    checked = rows(records, strict)
-    checked.notes += _left(path) if path.is_dir() else []
-    yield checked
+        yield _json(path / RUN, schema.RunFile)
+        if (path / RESULTS).is_file():  # the summary, which a run that has not ended has not
+            yield _json(path / RESULTS, schema.ResultsFile)
+    run = _run_of(records)
+    files = [rows(one, strict, run) for one in (records, *sorted((path / PARTS).glob("*.jsonl")))]
+    if run.unfinished and not is_part(records):
+        there = set[Item]().union(*(items for _, items in files))  # where a merge was cut short rows are in two of them
+        files[0][0].notes.append(run.unfinished.said(len(there)))
+    yield from (checked for checked, _ in files)
 
 
-def _left(path: Path) -> list[str]:
-    """What a run that has not ended leaves: rows elsewhere, and rows without those that come beside them."""
-    parts = [part.read_bytes().count(b"\n") for part in (path / PARTS).glob("*.jsonl")]
-    left = [f"{sum(parts)} rows in {PARTS} were not looked at: the run's command takes them in"] if parts else []
-    if not (path / "results.json").is_file():
-        left.append("the run is under way or was killed, so rows may be missing: its command goes on")
-    return left
-
-
-def rows(path: Path, strict: bool) -> Checked:
-    """The lines of a records file; with `strict` beside each other and the run.json next to it."""
-    run, notes = _run_beside(path) if strict else (None, [])
-    seen, problems, count = Rows(run), [], 0
-    methods: set[str] = set()
-    with path.open("rb") as file:
-        for line, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            count += 1
-            row, found = _row(text)
-            problems += [Problem(line, key, expected) for key, expected in found]
-            if row is None:
-                continue
-            methods.add(row.method)
-            if strict:
-                problems += [Problem(line, key, expected) for key, expected in wrong(row)]
-                problems += [Problem(*one) for one in seen.add(line, row)]
+def rows(path: Path, strict: bool, run: Run) -> tuple[Checked, set[Item]]:
+    """The lines of a records file, with `strict` beside each other and their run.json -> and whose rows they are."""
+    part = is_part(path)
+    whole = not (part or run.unfinished)
+    notes = [*(run.notes if strict else []), *([_PART] if part else [])]
+    seen, problems, count = Rows(run.file), [], 0
+    methods, items = set[str](), set[Item]()
+    for line, text in enumerate(_lines(path), start=1):
+        if not text.strip():
+            continue
+        row, found = _row(text)
+        if found == _TORN and not whole:
+            notes.append(_TORN[0][1])
+            continue
+        count += 1
+        problems += [Problem(line, key, expected) for key, expected in found]
+        if row is None:
+            continue
+        methods.add(row.method)
+        items.add(row.item)
+        if strict:
+            problems += [Problem(line, key, expected) for key, expected in wrong(row)]
+            problems += [Problem(*one) for one in seen.add(line, row)]
     if strict:
-        problems += [Problem(*one) for one in seen.end()]
-    return Checked(path, f"{count} rows of {len(methods)} methods", problems, notes)
+        problems += [Problem(*one) for one in seen.end(whole)]
+    return Checked(path, f"{count} rows of {len(methods)} methods", problems, notes), items
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """None of a file that is not there yet."""
+    if path.is_file():
+        with path.open("rb") as file:
+            yield from file
 
 
 def _row(text: bytes) -> tuple[Record | None, list[tuple[str, str]]]:
     try:
         return Record(**dict(schema.RecordRow.model_validate_json(text))), []
     except ValidationError as error:
-        torn = [] if text.endswith(b"\n") else [("", "the last line is torn: the command that wrote it mends it")]
-        return None, torn or schema.explained(error)
+        return None, schema.explained(error) if text.endswith(b"\n") else _TORN
 
 
-def _run_beside(path: Path) -> tuple[schema.RunFile | None, list[str]]:
-    """run.json next to the records; what is wrong with it is said of itself, where a directory is checked."""
-    beside = path.with_name("run.json")
-    if not beside.is_file():
-        return None, ["no run.json beside it: sessions and methods were compared with nothing"]
+def _run_of(records: Path) -> Run:
+    """The run.json of a records file; what is wrong with it is said of itself, where a directory is checked."""
+    home = records.parent.parent if records.parent.name == PARTS else records.parent
+    if not (home / RUN).is_file():
+        return Run(None, None, [f"no {RUN} beside it: sessions and methods were compared with nothing"])
     try:
-        return schema.RunFile.model_validate_json(beside.read_bytes()), []
+        file = schema.RunFile.model_validate_json((home / RUN).read_bytes())
     except ValidationError:
-        return None, [f"{beside} is not as expected: sessions and methods were compared with nothing"]
+        return Run(None, None, [f"{home / RUN} is not as expected: sessions and methods were compared with nothing"])
+    return Run(file, unfinished.of(home, file), [])
 
 
 def _json(path: Path, model: type[BaseModel]) -> Checked:

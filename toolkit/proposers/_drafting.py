@@ -15,7 +15,7 @@ class Chain:
     """Drafts token by token. A subclass makes the steps, and says which rows it can draft for."""
 
     has_logits = stateful = True
-    gates = False
+    gates = learns = False
     vocabulary: Vocabulary | None  # of the logits; None: the target's
 
     def _room(self, batch: Batch) -> np.ndarray:

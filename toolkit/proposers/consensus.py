@@ -60,6 +60,7 @@ class Consensus:
     wants = Wants()
     has_logits = False  # a window's end is the gate's business, not a length policy's
     stateful = gates = True
+    learns = False
 
     def __init__(
         self, d1: Follower, d2: Follower | None, gate: Gate, escalation: bool, max_window: int, weights: str = ""

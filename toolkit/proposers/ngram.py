@@ -25,7 +25,7 @@ class Config:
 
 class NGram:
     wants = Wants()
-    has_logits = stateful = gates = False
+    has_logits = stateful = gates = learns = False
     weights = ""
 
     def __init__(self, shortest: int, longest: int) -> None:

@@ -15,7 +15,7 @@ class Config:
 
 class Nothing:
     wants = Wants()
-    has_logits = stateful = gates = False
+    has_logits = stateful = gates = learns = False
     weights = ""
 
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:

@@ -91,6 +91,7 @@ class Routed:
         clock: Callable[[torch.device | None], float] = clocks.seconds,
     ) -> None:
         self.profiles, self.router, self._clock = profiles, router, clock
+        self.learns = router.learns
         self.wants = Wants(frozenset().union(*(one.proposer.wants.target_layers for one in profiles)))
         named = " ".join(f"{one.name} {one.proposer.weights}" for one in profiles)
         self.weights = hashlib.sha256(named.encode()).hexdigest()
@@ -101,7 +102,7 @@ class Routed:
     def prefill(self, batch: Batch, capacity: int, target: TargetView) -> None:
         self._capacity = capacity
         # Only rewards need to know what each draft took: without them the device is never waited for here
-        self._waits_for = batch.device if self.router.learns else None
+        self._waits_for = batch.device if self.learns else None
         every = tuple(range(len(self.profiles)))
         asked = [Asked(id, batch.text[b, : batch.lengths[b]], every) for b, id in enumerate(batch.requests.tolist())]
         began = self._now()
@@ -209,7 +210,7 @@ class Routed:
 
     def _close(self, row: Served) -> None:
         """A choice is over."""
-        if self.router.learns and row.tokens:
+        if self.learns and row.tokens:
             self.router.observe(row.draft, row.tokens, row.seconds)
 
 

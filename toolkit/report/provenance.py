@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from toolkit.evaluation.joined import Run
-from toolkit.evaluation.outdir import RECIPE, flat
+from toolkit.evaluation.outdir import RECIPE, RUN, flat
 from toolkit.report.page import Column, Section, Table, Value
 from toolkit.report.runs import BESIDE, Group
 
@@ -84,7 +84,7 @@ def _command(run: Run) -> str:
     kept = run.path / RECIPE
     if kept.is_file():
         return f"python -m eval {kept}"
-    marker = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
+    marker = json.loads((run.path / RUN).read_text(encoding="utf-8"))
     return f"python -m eval {marker['recipe']} out={run.path} (overrides are in the settings)"
 
 

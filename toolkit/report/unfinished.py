@@ -11,22 +11,25 @@ from toolkit.errors import UserError
 from toolkit.evaluation import grid, parts, schema
 from toolkit.evaluation import recipe as recipes
 from toolkit.evaluation.joined import Run
-from toolkit.evaluation.outdir import RECIPE, RECORDS
+from toolkit.evaluation.outdir import RECIPE, RECORDS, RESULTS, RUN
 from toolkit.evaluation.recipe import EvalRecipe
 from toolkit.evaluation.score import ACCURACY, BASELINE
+from toolkit.evaluation.unfinished import summed_up
 
-MARKER, RESULTS = "run.json", "results.json"
 _STAYS = ("metric", "models")  # of a summary, when its run is extended
 
 
 def state(path: Path) -> str | None:
     """Why its summary does not stand for its rows; None where it does, and where `joined.read` says what is wrong."""
-    if not (path / MARKER).is_file():
+    if not (path / RUN).is_file():
         return None
     if not (path / RESULTS).is_file():
         return "the run is under way or was killed"
-    wrote, summed_up = (_sessions(path / name) for name in (MARKER, RESULTS))
-    if wrote is None or summed_up is None or wrote <= summed_up:
+    try:
+        run = schema.RunFile.model_validate_json((path / RUN).read_bytes())
+    except ValidationError:
+        return None
+    if summed_up(path / RESULTS, run):
         return None
     return f"the run goes on, or was killed, beyond what its {RESULTS} sums up"
 
@@ -62,16 +65,8 @@ def read(path: Path, why: str) -> Run:
     return Run(path, marker["identity"], results, rows)
 
 
-def _sessions(file: Path) -> set[str] | None:
-    """The processes that it names; None where it is damaged."""
-    try:
-        return {session["id"] for session in json.loads(file.read_text(encoding="utf-8"))["sessions"]}
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
 def _marker(path: Path, why: str) -> dict[str, Any]:
-    file = path / MARKER
+    file = path / RUN
     try:
         schema.RunFile.model_validate_json(file.read_bytes())
     except ValidationError as error:

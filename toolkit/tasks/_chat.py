@@ -9,9 +9,26 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from toolkit.tasks import _data
 from toolkit.tasks._types import Message, Problem, Score
 
 Grader = Callable[[str, str | None], Score]  # (text, gold answer) -> score
+
+
+@dataclass(kw_only=True)
+class Options:
+    """What a recipe may say of every task whose problems it does not pose in a style; a task's Config adds its own."""
+
+    system: str | None = None  # system prompt
+    limit: int | None = None  # how many problems; null = all
+    offset: int = 0  # how many to skip first
+    shuffle_seed: int | None = None  # null = the file's order
+
+    def selected(self, problems: Sequence[Problem]) -> list[Problem]:
+        return _data.select(problems, self.limit, self.offset, self.shuffle_seed)
+
+    def preamble(self) -> list[Message]:
+        return [{"role": "system", "content": self.system}] if self.system else []
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,10 @@ def block(text: str, name: str | None = None) -> Found | None:
 
 
 def defines(code: str, name: str) -> bool:
-    return re.search(rf"^(?:async\s+def|def|class)\s+{re.escape(name)}\b", code, re.MULTILINE) is not None
+    """By a function, a class or an assignment (`f = lambda x: x`)."""
+    named = re.escape(name)
+    sign = rf"^(?:(?:async\s+def|def|class)\s+{named}\b|{named}\s*(?::[^=\n]*)?=(?!=))"
+    return re.search(sign, code, re.MULTILINE) is not None
 
 
 def whole(text: str, sign: str) -> Found | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from toolkit.errors import UserError
 from toolkit.tasks import _answers, _data
-from toolkit.tasks._chat import ChatTask
+from toolkit.tasks._chat import ChatTask, Options
 from toolkit.tasks._types import Problem, Task
 
 SPLITS = ("test", "train")
@@ -18,13 +18,9 @@ _TEST = 8  # one prompt in so many is held out
 
 
 @dataclass
-class Config:
+class Config(Options):
     split: str = "test"  # test | train
     sources: list[str] = field(default_factory=list)  # only rows of these; [] = all
-    system: str | None = None  # system prompt
-    limit: int | None = None  # how many prompts; null = all
-    offset: int = 0  # how many to skip first
-    shuffle_seed: int | None = None  # null = the file's order, source after source
 
 
 def build(name: str, rows: Iterable[_data.Row], config: Config) -> Task:
@@ -48,9 +44,10 @@ def build(name: str, rows: Iterable[_data.Row], config: Config) -> Task:
         problems.append(_problem(name, row, digest, source))
     return ChatTask(
         name=name,
-        selected=_data.select(problems, config.limit, config.offset, config.shuffle_seed),
-        preamble=[{"role": "system", "content": config.system}] if config.system else [],
+        selected=config.selected(problems),
+        preamble=config.preamble(),
         grade=_answers.grade_nothing,
+        metric=None,
     )
 
 

@@ -5,25 +5,23 @@ at temperature 0 exact ones have the same conversation, and lossy ones have thei
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from toolkit.errors import UserError
 from toolkit.tasks import _answers, _data
-from toolkit.tasks._chat import ChatTask
+from toolkit.tasks._chat import ChatTask, Options
 from toolkit.tasks._types import Problem, Task
 
 
-def task(
-    name: str,
-    rows: Sequence[_data.Row],
-    *,
-    turns: int | None,
-    categories: Sequence[str],
-    system: str | None,
-    limit: int | None,
-    offset: int,
-    shuffle_seed: int | None,
-) -> Task:
-    """turns: how many of each question's; None: all. categories: only these; (): all."""
+@dataclass
+class Config(Options):
+    turns: int | None = None  # how many of each question's; null = all
+    categories: list[str] = field(default_factory=list)  # "writing", "math", ...; [] = all
+
+
+def task(name: str, rows: Sequence[_data.Row], config: Config) -> Task:
+    """The selected questions."""
+    turns, categories = config.turns, config.categories
     if turns is not None and turns < 1:
         raise UserError(f"task {name}: turns is {turns}; expected 1 or more (or null for all)")
     known = sorted({row.text("category") for row in rows})
@@ -32,8 +30,8 @@ def task(
     fitting = [_problem(name, row, turns) for row in rows if not categories or row.text("category") in categories]
     return ChatTask(
         name=name,
-        selected=_data.select(fitting, limit, offset, shuffle_seed),
-        preamble=[{"role": "system", "content": system}] if system else [],
+        selected=config.selected(fitting),
+        preamble=config.preamble(),
         grade=_answers.grade_nothing,
         metric=None,
     )

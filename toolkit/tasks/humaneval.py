@@ -11,6 +11,7 @@ import textwrap
 from dataclasses import dataclass
 
 from toolkit.tasks import _code, _data
+from toolkit.tasks._chat import Options
 from toolkit.tasks._code import CodeTask, Found
 from toolkit.tasks._sandbox import Asserts, Job
 from toolkit.tasks._types import Problem, Task
@@ -21,12 +22,8 @@ _ASKED = "Complete this Python function. Answer with the whole function in one c
 
 
 @dataclass
-class Config:
+class Config(Options):
     split: str = "test"  # test: there is no other, so none to train on
-    system: str | None = None  # system prompt
-    limit: int | None = None  # how many problems; null = all
-    offset: int = 0  # how many to skip first
-    shuffle_seed: int | None = None  # null = the file's order
 
 
 def build(config: Config) -> Task:
@@ -36,8 +33,8 @@ def build(config: Config) -> Task:
     problems = [_problem(row) for row in rows]
     return CodeTask(
         name="humaneval",
-        selected=_data.select(problems, config.limit, config.offset, config.shuffle_seed),
-        preamble=[{"role": "system", "content": config.system}] if config.system else [],
+        selected=config.selected(problems),
+        preamble=config.preamble(),
         find=find,
         job=job,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from toolkit.errors import UserError
 from toolkit.tasks import _answers, _data
-from toolkit.tasks._chat import ChatTask
+from toolkit.tasks._chat import ChatTask, Options
 from toolkit.tasks._types import Problem, Task
 
 GRADERS = {
@@ -22,13 +22,9 @@ GRADERS = {
 
 
 @dataclass
-class Config:
+class Config(Options):
     path: str  # the file; relative to where the program is started
     score: str = "math"  # math | exact | none
-    system: str | None = None  # system prompt
-    limit: int | None = None  # how many prompts; null = all
-    offset: int = 0  # how many to skip first
-    shuffle_seed: int | None = None  # null = the file's order
 
 
 def build(config: Config) -> Task:
@@ -44,8 +40,8 @@ def build(config: Config) -> Task:
         )
     return ChatTask(
         name=Path(config.path).name.removesuffix(".gz").removesuffix(".jsonl"),
-        selected=_data.select(problems, config.limit, config.offset, config.shuffle_seed),
-        preamble=[{"role": "system", "content": config.system}] if config.system else [],
+        selected=config.selected(problems),
+        preamble=config.preamble(),
         grade=GRADERS[score],
         metric=None if score == "none" else "accuracy",
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from toolkit.errors import UserError
 from toolkit.tasks import _code, _data, _livecodebench
+from toolkit.tasks._chat import Options
 from toolkit.tasks._code import CodeTask, Found
 from toolkit.tasks._sandbox import Asserts, Cases, Job, Limits
 from toolkit.tasks._types import Problem, Task
@@ -34,16 +35,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Config:
+class Config(Options):
     release: str = "all"  # all | release_v1 .. release_v6 (with all before) | v2 .. v6 (what it added)
     start: str | None = None  # first contest date, as in "2024-09-01"
     end: str | None = None  # last contest date
     difficulties: list[str] = field(default_factory=list)  # easy | medium | hard; [] = all
     path: str | None = None  # a file of upstream's format; null: the data directory's, else the hub's
     system: str | None = SYSTEM  # system prompt; "" for none
-    limit: int | None = None  # how many problems; null = all
-    offset: int = 0  # how many to skip first
-    shuffle_seed: int | None = None  # null = the file's order
 
 
 def build(config: Config) -> Task:
@@ -51,14 +49,14 @@ def build(config: Config) -> Task:
     _check(config)
     rows = _livecodebench.rows(Path(config.path) if config.path else None, config.release)
     fitting = [row for row in rows if _fits(row, config)]
-    selected = _data.select([_problem(row) for row in fitting], config.limit, config.offset, config.shuffle_seed)
+    selected = config.selected([_problem(row) for row in fitting])
     public = sum(not problem.meta["private_tests"] for problem in selected)
     if public:
         _log.warning("livecodebench: %d of %d problems have public tests only", public, len(selected))
     return CodeTask(
         name="livecodebench-public" if public else "livecodebench",
         selected=selected,
-        preamble=[{"role": "system", "content": config.system}] if config.system else [],
+        preamble=config.preamble(),
         find=find,
         job=job,
         metric="pass@1 on public tests" if public else "pass@1",
@@ -70,16 +68,24 @@ def _check(config: Config) -> None:
     for difficulty in config.difficulties:
         _data.choice("difficulties", difficulty, DIFFICULTIES)
     for key, value in (("start", config.start), ("end", config.end)):
-        try:
-            date.fromisoformat(value or "2024-01-01")
-        except ValueError:
-            raise UserError(f"task livecodebench: {key} is {value!r}; expected a date such as 2024-09-01") from None
+        if value and not _is_date(value):
+            raise UserError(f"task livecodebench: {key} is {value!r}; expected a date such as 2024-09-01")
     if config.start and config.end and config.start > config.end:
         raise UserError(f"task livecodebench: start {config.start} is after end {config.end}")
 
 
+def _is_date(text: str) -> bool:
+    """In the one form in which dates are sorted as texts are; there are others, as 20240901."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 def _fits(row: _data.Row, config: Config) -> bool:
     day = row.text("contest_date")[:10]
+    if not _is_date(day):
+        raise UserError(f"{row.where}: field 'contest_date' is {day!r}; expected one such as 2024-09-01T00:00:00")
     return (
         (not config.start or day >= config.start)
         and (not config.end or day <= config.end)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from toolkit.errors import UserError
 from toolkit.tasks import _code, _data
+from toolkit.tasks._chat import Options
 from toolkit.tasks._code import CodeTask, Found
 from toolkit.tasks._sandbox import Asserts, Job, Limits
 from toolkit.tasks._types import Problem, Task
@@ -21,13 +22,9 @@ _LIMITS = Limits(cpu_seconds=40, wall_seconds=80.0)  # one of the reference solu
 
 
 @dataclass
-class Config:
+class Config(Options):
     split: str = "test"  # test | train | validation | prompt
     sanitized: bool = True  # only what was checked by hand; false: all 974
-    system: str | None = None  # system prompt
-    limit: int | None = None  # how many problems; null = all
-    offset: int = 0  # how many to skip first
-    shuffle_seed: int | None = None  # null = the file's order
 
 
 def build(config: Config) -> Task:
@@ -36,8 +33,8 @@ def build(config: Config) -> Task:
     problems = [_problem(row, split) for row in _rows(config.sanitized) if row.text("split") == split]
     return CodeTask(
         name="mbpp",
-        selected=_data.select(problems, config.limit, config.offset, config.shuffle_seed),
-        preamble=[{"role": "system", "content": config.system}] if config.system else [],
+        selected=config.selected(problems),
+        preamble=config.preamble(),
         find=find,
         job=job,
     )

@@ -7,18 +7,15 @@ import hashlib
 from dataclasses import dataclass
 
 from toolkit.tasks import _answers, _data
-from toolkit.tasks._chat import ChatTask
+from toolkit.tasks._chat import ChatTask, Options
 from toolkit.tasks._types import Problem, Task
 
 HUB_ID = "truthfulqa/truthful_qa"
 
 
 @dataclass
-class Config:
-    system: str | None = None  # system prompt
-    limit: int | None = None  # how many questions; null = all
-    offset: int = 0  # how many to skip first
-    shuffle_seed: int | None = None  # null = the file's order
+class Config(Options):
+    pass
 
 
 def build(config: Config) -> Task:
@@ -26,8 +23,8 @@ def build(config: Config) -> Task:
     rows = _data.load("truthfulqa", HUB_ID, lambda: _data.hub_rows(HUB_ID, "generation", "validation"))
     return ChatTask(
         name="truthfulqa",
-        selected=_data.select([_problem(row) for row in rows], config.limit, config.offset, config.shuffle_seed),
-        preamble=[{"role": "system", "content": config.system}] if config.system else [],
+        selected=config.selected([_problem(row) for row in rows]),
+        preamble=config.preamble(),
         grade=_answers.grade_nothing,
         metric=None,
     )

@@ -32,7 +32,7 @@ class Recall:
     """Proposes what followed in the former text. Requests without a swap get no proposals."""
 
     wants = Wants()
-    has_logits = stateful = gates = False
+    has_logits = stateful = gates = learns = False
     weights = ""
 
     def __init__(self) -> None:
