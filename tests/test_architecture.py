@@ -15,6 +15,7 @@ from toolkit import cli, registry
 ROOT = Path(__file__).parent.parent
 SOURCES = [path for top in ("toolkit", "eval", "train", "tests") for path in sorted((ROOT / top).rglob("*.py"))]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LONGEST = 350  # lines
 PIECES = [(role, name) for role in registry.ROLES for name in registry.names(role)]
 
@@ -51,8 +52,9 @@ def test_a_recipe_opens_with_the_command_that_runs_it(path):
     check_command(first.removeprefix("# "))
 
 
-def test_readme_commands_exist():
-    fences = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "docs/evaluation.md"])
+def test_commands_of_a_page_exist(page):
+    fences = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     blocks = [text for language, text in fences if language in ("", "bash", "sh", "console")]
     lines = [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
     commands = [
@@ -60,9 +62,26 @@ def test_readme_commands_exist():
         for line in lines
         if re.match(r"(\S+=\S+ )*(make|(\S*/)?draftsmith|accelerate|python3? (-m eval|train))\b", line)
     ]
-    assert len(commands) >= 4, f"the README shows only {commands}"
+    assert len(commands) >= 4, f"{page} shows only {commands}"
     for command in commands:
         check_command(command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_of_a_page_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        path, _, heading = link.partition("#")
+        if "://" in link:
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
+
+
+def headings(page):
+    """The anchors that a page of Markdown has."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in found]
 
 
 def check_command(command):
