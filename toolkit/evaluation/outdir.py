@@ -15,7 +15,8 @@ from toolkit.errors import UserError
 from toolkit.files import OutputDirectory, write_atomic, write_json
 
 Identity = dict[str, object]
-RECIPE, RECORDS, PROMPTS, PARTS = "recipe.yaml", "records.jsonl", "prompts.jsonl", "parts"
+RECIPE, RUN, RECORDS, PROMPTS = "recipe.yaml", "run.json", "records.jsonl", "prompts.jsonl"
+PARTS, RESULTS = "parts", "results.json"
 
 
 class OutDir(OutputDirectory):
@@ -24,8 +25,8 @@ class OutDir(OutputDirectory):
     def __init__(self, path: Path, source: str, identity: Identity) -> None:
         super().__init__(path)
         self.source = source
-        self.records, self.results = path / RECORDS, path / "results.json"
-        self._marker = path / "run.json"
+        self.records, self.results = path / RECORDS, path / RESULTS
+        self._marker = path / RUN
         self._identity = json.loads(json.dumps(identity))  # as it reads when it comes back from the file
         self.sessions: list[dict] = []
 

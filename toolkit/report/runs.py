@@ -14,7 +14,7 @@ from typing import Any
 from toolkit.errors import UserError
 from toolkit.evaluation import joined, pareto_points
 from toolkit.evaluation.joined import Joined, Run
-from toolkit.evaluation.outdir import RECORDS, flat
+from toolkit.evaluation.outdir import RECORDS, RESULTS, RUN, flat
 from toolkit.evaluation.pareto_points import Point
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import ACCURACY, Speed
@@ -22,7 +22,7 @@ from toolkit.report import unfinished
 
 BESIDE = ("lossless", "grid", "own")  # of a method's entry in results.json: what is none of its pieces
 STUDY = "study.json"
-_OF_A_RUN = (unfinished.MARKER, unfinished.RESULTS, RECORDS)
+_OF_A_RUN = (RUN, RESULTS, RECORDS)
 _NAMED = ("target.name", "target.adapters", "task.type")  # what a group's name says anyway
 
 
@@ -122,9 +122,9 @@ def _checked(path: Path) -> Path:
         further = f" A level below there are {below}: name those that belong on one page." if below else ""
         looked = f"looked for {', '.join(_OF_A_RUN)} (an eval leaves these) and {STUDY} (a study)"
         raise UserError(f"{path}: no output directory of an eval or a study: {looked}.{further}")
-    if not (path / unfinished.MARKER).is_file():
+    if not (path / RUN).is_file():
         raise UserError(
-            f"{path}: has no {unfinished.MARKER}, which says whose rows these are. Delete {path}, or choose another "
+            f"{path}: has no {RUN}, which says whose rows these are. Delete {path}, or choose another "
             "out=DIR, and run its command again."
         )
     return path

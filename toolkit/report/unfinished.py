@@ -11,21 +11,20 @@ from toolkit.errors import UserError
 from toolkit.evaluation import grid, parts, schema
 from toolkit.evaluation import recipe as recipes
 from toolkit.evaluation.joined import Run
-from toolkit.evaluation.outdir import RECIPE, RECORDS
+from toolkit.evaluation.outdir import RECIPE, RECORDS, RESULTS, RUN
 from toolkit.evaluation.recipe import EvalRecipe
 from toolkit.evaluation.score import ACCURACY, BASELINE
 
-MARKER, RESULTS = "run.json", "results.json"
 _STAYS = ("metric", "models")  # of a summary, when its run is extended
 
 
 def state(path: Path) -> str | None:
     """Why its summary does not stand for its rows; None where it does, and where `joined.read` says what is wrong."""
-    if not (path / MARKER).is_file():
+    if not (path / RUN).is_file():
         return None
     if not (path / RESULTS).is_file():
         return "the run is under way or was killed"
-    wrote, summed_up = (_sessions(path / name) for name in (MARKER, RESULTS))
+    wrote, summed_up = (_sessions(path / name) for name in (RUN, RESULTS))
     if wrote is None or summed_up is None or wrote <= summed_up:
         return None
     return f"the run goes on, or was killed, beyond what its {RESULTS} sums up"
@@ -71,7 +70,7 @@ def _sessions(file: Path) -> set[str] | None:
 
 
 def _marker(path: Path, why: str) -> dict[str, Any]:
-    file = path / MARKER
+    file = path / RUN
     try:
         schema.RunFile.model_validate_json(file.read_bytes())
     except ValidationError as error:
