@@ -57,7 +57,7 @@ def section(groups: Sequence[Group]) -> Section | str:
         note = "a judged answer that was cut counts as wrong, unless it was whole before"
         found.append(Table("truncated", "Cut off by max_new_tokens", _CUT, cut, [note]))
     if paths:
-        note = "quality set; `none`: no answer was found in the text"
+        note = "quality set; none: no answer was found in the text"
         found.append(Table("wrong_answers", "Answers by the path that found them", _PATHS, paths, [note]))
     intro = "Failed rows are in no figure of this report. The same command that made a run decodes them again."
     return Section("failures", "Failures", intro, found)

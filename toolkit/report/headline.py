@@ -44,7 +44,7 @@ def section(groups: Sequence[Group]) -> Section | str:
         "Speed is of the speed set (the stated batch, methods in alternating blocks after a warm-up), accuracy of the "
         "quality set (all its prompts, never timed). 95% intervals: bootstrap over blocks of prompts for speed, over "
         "prompts for tau, Wilson for accuracy. An exact method has the baseline's accuracy; it was only run for it "
-        "where the recipe says `quality.exact: true`, and then its own answers are compared."
+        "where the recipe says quality.exact: true, and then its own answers are compared."
     )
     return Section("headline", "Headline", intro, found)
 
