@@ -9,6 +9,7 @@ import pytest
 
 from tests.evaluation.conftest import Tiny, items, texts
 from tests.evaluation.several import begin, end, finish
+from toolkit.evaluation import parts
 from toolkit.evaluation.validate import check
 
 KILLS = 5
@@ -71,7 +72,7 @@ SHARED_ROWS = 3 * 1 * 6 + 2 * 5 * 6  # methods x speed prompts x seeds, and base
 
 def rows_of(tiny):
     """Bytes of rows, wherever they are."""
-    return sum(path.stat().st_size for path in (tiny.records, *tiny.out.glob("parts/*.jsonl")) if path.exists())
+    return sum(path.stat().st_size for path in (tiny.records, *parts.left(tiny.out / "parts")) if path.exists())
 
 
 def after_rows(tiny, moment):
@@ -118,7 +119,7 @@ def kill_one_or_all(tiny, reached, moment):
 def killed_on_two_processes(tiny, kills, moment):
     """The last time while the report is written; before, after some rows, or where parts that were left are merged."""
     for number in range(kills - 1):
-        left = any(tiny.out.glob("parts/*.jsonl"))
+        left = parts.left(tiny.out / "parts")
         reached = at_a_merge if left and moment.random() < 0.4 else after_rows
         assert kill_one_or_all(tiny, reached(tiny, moment), moment), f"kill {number}: it had ended before"
     # A report is soon written, and the process that is to die may have no part in it: every start writes it again

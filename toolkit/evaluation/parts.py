@@ -23,7 +23,7 @@ def merge(records: RecordFile) -> None:
     folder = records.path.parent / PARTS
     if not folder.is_dir():
         return
-    paths = _left(folder)
+    paths = left(folder)
     records.take_in(paths)
     for path in paths:
         path.unlink()
@@ -34,9 +34,13 @@ def merge(records: RecordFile) -> None:
 def so_far(records: Path) -> list[Record]:
     """What a run under way, or one that was killed, has decoded, without lines that are no rows. Nothing is written."""
     # records.jsonl comes last: rows that are merged meanwhile are in one of the two
-    found = [read(path) for path in (*_left(records.parent / PARTS), records)]
+    found = [read(path) for path in (*left(records.parent / PARTS), records)]
     return firsts(row for lines in reversed(found) for row in lines.rows)
 
 
-def _left(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.jsonl"))
+def left(folder: Path) -> list[Path]:
+    """Those that are there now; a run that is under way may take them away meanwhile."""
+    try:
+        return sorted(folder.glob("*.jsonl"))
+    except FileNotFoundError:  # the folder went between two looks of glob
+        return []

@@ -177,7 +177,10 @@ class Lines:
 
 def read(path: Path) -> Lines:
     """Nothing is written. UserError where rows are of another schema version."""
-    found = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    try:
+        found = path.read_bytes().split(b"\n")
+    except FileNotFoundError:  # not begun; or a part, which was taken in since it was looked for
+        found = [b""]
     lines = Lines([], [], bool(found[-1]))
     with _uncollected():
         for number, line in enumerate(found, start=1):

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from toolkit.errors import UserError, exit_code
-from toolkit.evaluation import schema, unfinished
+from toolkit.evaluation import parts, schema, unfinished
 from toolkit.evaluation.outdir import PARTS, RECORDS, RESULTS, RUN
 from toolkit.evaluation.records import Item, Record
 from toolkit.evaluation.unfinished import Unfinished, is_part
@@ -102,7 +102,7 @@ def check(path: Path, strict: bool) -> Iterator[Checked]:
         if (path / RESULTS).is_file():  # the summary, which a run that has not ended has not
             yield _json(path / RESULTS, schema.ResultsFile)
     run = _run_of(records)
-    files = [rows(one, strict, run) for one in (records, *sorted((path / PARTS).glob("*.jsonl")))]
+    files = [rows(one, strict, run) for one in (records, *parts.left(path / PARTS))]
     if run.unfinished and not is_part(records):
         there = set[Item]().union(*(items for _, items in files))  # where a merge was cut short rows are in two of them
         files[0][0].notes.append(run.unfinished.said(len(there)))
