@@ -77,7 +77,7 @@ def _watch(child: int, job: dict[str, Any], awake: int, contained: int, told: li
         if done:
             if not os.read(contained, 1):
                 return UNCONTAINED
-            return _code(status, usage.ru_utime + usage.ru_stime >= job["limits"]["cpu_seconds"] - 0.1)
+            return _code(status, (usage.ru_utime + usage.ru_stime) / job["limits"]["cpu_seconds"])
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if told and job["containment"] == "limits":
@@ -85,9 +85,14 @@ def _watch(child: int, job: dict[str, Any], awake: int, contained: int, told: li
     return OVERTIME
 
 
-def _code(status: int, overtime: bool) -> int:
+def _code(status: int, used: float) -> int:
+    """used: processor time, of what is allowed.
+
+    Who has used it all up is killed by the kernel's count of ticks, and `used` is some way off that on a busy machine.
+    """
     if os.WIFSIGNALED(status):
-        return OVERTIME if overtime else CRASHED
+        killed = os.WTERMSIG(status) in (signal.SIGKILL, signal.SIGXCPU)
+        return OVERTIME if killed and used >= 0.5 else CRASHED
     return ENDED if os.WEXITSTATUS(status) == ENDED else CRASHED
 
 
