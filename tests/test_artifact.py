@@ -56,6 +56,9 @@ def test_code_names_the_version():
         ({"provides": "target"}, "key 'provides' is 'target'; expected a list"),
         ({"colour": "red"}, "unknown key 'colour'"),
         ({"binds": {"target": {"name": "m"}}}, "key 'binds.target' is .*expected a mapping with adapters, fingerprint"),
+        ({"binds": {"target": IDENTITY | {"adapters": None}}}, "key 'binds.target.adapters' is None; expected a list"),
+        ({"composes": {"accept": "autojudge"}}, "key 'composes.accept' is 'autojudge'; expected a dict"),
+        ({"recipe": {"config": None}}, "key 'recipe.config' is None; expected a dict"),
     ],
 )
 def test_a_manifest_that_is_not_one_is_named(directory, changes, message):

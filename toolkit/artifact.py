@@ -25,7 +25,7 @@ from toolkit.files import swap, write_json
 MANIFEST = "manifest.json"
 FORMAT = 1
 _CARD = "README.md"  # rendered from the manifest, any number of times
-_IDENTITY = {"name", "fingerprint", "tokenizer", "adapters"}  # see toolkit.binding
+_IDENTITY = {"name": str, "fingerprint": str, "tokenizer": str, "adapters": list}  # see toolkit.binding
 _CONFIGS = ("adapter_config.json", "config.json")
 
 
@@ -176,12 +176,27 @@ def _checked(data: dict[str, Any], path: Path) -> Manifest:
     if unknown := sorted(data.keys() - hints.keys()):
         raise UserError(f"{path}: unknown key '{unknown[0]}'. Use the version of draftsmith that wrote it.")
     for role, bound in data["binds"].items():
-        if not isinstance(bound, dict) or bound.keys() != _IDENTITY:
+        if not isinstance(bound, dict) or bound.keys() != _IDENTITY.keys():
             raise UserError(
                 f"{path}: key 'binds.{role}' is {str(bound)[:60]}; expected a mapping with "
                 f"{', '.join(sorted(_IDENTITY))}. Train the artifact again."
             )
+    for name, value, kind in _within(data):
+        if not isinstance(value, kind):
+            found = repr(value)[:60]
+            raise UserError(f"{path}: key '{name}' is {found}; expected a {kind.__name__}. Train the artifact again.")
     return Manifest(**data)
+
+
+def _within(data: dict[str, Any]) -> Iterator[tuple[str, Any, type]]:
+    """Key, value and expected type of what programs read inside the mappings of a manifest."""
+    for role, bound in data["binds"].items():
+        for key, kind in _IDENTITY.items():
+            yield f"binds.{role}.{key}", bound[key], kind
+    for slot, piece in data.get("composes", {}).items():
+        yield f"composes.{slot}", piece, dict
+    if "config" in data["recipe"]:
+        yield "recipe.config", data["recipe"]["config"], dict
 
 
 def _weights(directory: Path) -> list[Path]:

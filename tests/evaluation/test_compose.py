@@ -191,6 +191,8 @@ def test_a_head_of_another_target_goes_to_that_target_and_is_no_draft_of_this_on
     [
         ({"binds": {}}, "is bound to no target"),
         ({"provides": [], "composes": {}}, "provides nothing: no method is known that it makes"),
+        ({"composes": {"accept": {"type": "autojudge"}}}, "provides accept: no method is known that it makes"),
+        ({"provides": ["proposer"], "composes": {}}, "of kind 'autojudge', provides proposer: no method is known"),
     ],
 )
 def test_what_nothing_can_be_made_of(paths, changes, message):

@@ -222,6 +222,19 @@ def test_a_run_of_its_own_passes_and_its_run_json_counts(tiny, capsys):
     assert all(f"key '{key}': expected" in shown for key in ("session", "temperature", "method_config"))
 
 
+def test_rows_that_a_finished_run_has_lost_are_missed(tiny, capsys):
+    tiny.run("methods=[ngram,topk]")
+    lines = tiny.records.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["set"] == "speed"]
+    assert 0 < len(kept) < len(lines)
+    tiny.records.write_bytes(b"".join(kept))
+    capsys.readouterr()
+    assert cli.main(["validate", str(tiny.out), "--strict"]) == 1
+    shown = capsys.readouterr().out
+    assert "prompts of baseline in the quality set, as in results.json; got 0: rows were lost" in shown
+    assert "prompts of ngram" not in shown, "an exact method has the baseline's answers"
+
+
 def test_json_files_of_a_directory_are_checked(tiny, capsys):
     tiny.run("methods=[ngram]")
     (tiny.out / "results.json").unlink()

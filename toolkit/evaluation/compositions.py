@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolkit import artifact, binding, config, loading, policy
+from toolkit import artifact, binding, config, loading, policy, registry
 from toolkit.artifact import Manifest
 from toolkit.binding import Identity
 from toolkit.errors import UserError
@@ -151,7 +151,7 @@ def _unfit(manifest: Manifest, temperature: float) -> str | None:
 
 
 def _methods(one: Given, drafts: "_Drafts") -> list[Tree]:
-    if one.manifest.composes:
+    if "proposer" in one.manifest.composes:
         pieces = one.manifest.pieces(one.path)
         pieces["proposer"] = _placed(one, one.manifest.composes["proposer"], drafts)
         if one.manifest.kind == policy.KIND:
@@ -161,7 +161,7 @@ def _methods(one: Given, drafts: "_Drafts") -> list[Tree]:
         return []
     if one.provides("draft"):
         return [{"name": one.name, "proposer": {"type": "draft_model", "model": {"name": one.path}}}]
-    if one.provides("proposer"):
+    if one.provides("proposer") and one.manifest.kind in registry.names("proposers"):
         return [{"name": one.name, "proposer": {"type": one.manifest.kind, "head": one.path}}]
     slots = ", ".join(one.manifest.provides) or "nothing"
     raise UserError(f"{one.path}: of kind '{one.manifest.kind}', provides {slots}: no method is known that it makes.")

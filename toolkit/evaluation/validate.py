@@ -61,6 +61,7 @@ class Run:
     file: schema.RunFile | None
     unfinished: Unfinished | None
     notes: list[str]
+    results: schema.ResultsFile | None = None  # of a run that has ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,7 +115,7 @@ def rows(path: Path, strict: bool, run: Run) -> tuple[Checked, set[Item]]:
     part = is_part(path)
     whole = not (part or run.unfinished)
     notes = [*(run.notes if strict else []), *([_PART] if part else [])]
-    seen, problems, count = Rows(run.file), [], 0
+    seen, problems, count = Rows(run.file, None if part else run.results), [], 0
     methods, items = set[str](), set[Item]()
     for line, text in enumerate(_lines(path), start=1):
         if not text.strip():
@@ -160,7 +161,12 @@ def _run_of(records: Path) -> Run:
         file = schema.RunFile.model_validate_json((home / RUN).read_bytes())
     except ValidationError:
         return Run(None, None, [f"{home / RUN} is not as expected: sessions and methods were compared with nothing"])
-    return Run(file, unfinished.of(home, file), [])
+    left = unfinished.of(home, file)
+    try:
+        results = None if left else schema.ResultsFile.model_validate_json((home / RESULTS).read_bytes())
+    except ValidationError:  # what is wrong with it is said of itself
+        results = None
+    return Run(file, left, [], results)
 
 
 def _json(path: Path, model: type[BaseModel]) -> Checked:

@@ -1,15 +1,17 @@
 """What must hold between the rows of a records.jsonl, and between them and the run.json beside it.
 
 Every item once, one recipe's worth of keys and settings a method, batches whole, a baseline beside whatever was timed
-or judged, and every session listed. Rows are looked at one by one, and little of each is kept.
+or judged, every session listed, and no fewer prompts than results.json sums up. Rows are looked at one by one, and
+little of each is kept.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from toolkit.evaluation.records import Item, Record
-from toolkit.evaluation.schema import Identity, RunFile
+from toolkit.evaluation.schema import Identity, ResultsFile, RunFile
 from toolkit.evaluation.score import BASELINE
 
 Found = tuple[int, str, str]  # line, key, what was expected
@@ -26,10 +28,12 @@ class _Batch:
 
 @dataclass
 class Rows:
-    """All rows of a file so far. run: the run.json beside it, where there is one."""
+    """All rows of a file so far. run and results: the files beside it, where they are there."""
 
     run: RunFile | None = None
+    results: ResultsFile | None = None  # of a run that has ended
     items: dict[Item, int] = field(default_factory=dict)  # -> line
+    _answered: set[tuple[str, str, str]] = field(default_factory=set)  # set, method, prompt: at least one row is ok
     _keys: dict[tuple[str, str], tuple[Item, int]] = field(default_factory=dict)
     _settings: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)  # by method, as first seen
     _lengths: dict[str, tuple[int, int]] = field(default_factory=dict)  # by prompt: line, tokens
@@ -50,6 +54,7 @@ class Rows:
         if self.run:
             yield from _beside_run(line, row, self.run)
         if row.ok:
+            self._answered.add((row.set, row.method, row.prompt_id))
             yield from self._same_prompt(line, row)
 
     def end(self, whole: bool) -> Iterator[Found]:
@@ -62,6 +67,19 @@ class Rows:
             set_name, _, _, size = batch.shared
             if batch.rows > size or (whole and set_name == "speed" and batch.rows < size):
                 yield batch.line, "batch", f"expected {size} rows of this batch_key, got {batch.rows}"
+        yield from self._summed_up()
+
+    def _summed_up(self) -> Iterator[Found]:
+        """Rows that the summary is of and that are gone. More may be there: those of a longer recipe."""
+        if self.results is None:
+            return
+        there = Counter((of_set, method) for of_set, method, _ in self._answered)
+        summed = [("speed", one.method, one.n) for one in self.results.speed]
+        summed += [("quality", one.method, one.n) for one in self.results.quality if not one.inherited]
+        for of_set, method, n in summed:
+            if there[of_set, method] < n:
+                got = f"got {there[of_set, method]}: rows were lost; the run's command decodes them again"
+                yield 0, "", f"expected {n} prompts of {method} in the {of_set} set, as in results.json; {got}"
 
     def _place(self, item: Item) -> tuple[str, str, int | None, int]:
         """Where a baseline is looked for: at temperature 0 its answer with one seed stands for all (see seeds)."""
