@@ -142,8 +142,18 @@ def test_a_ratio_that_a_resample_may_not_have_is_open_at_one_end():
 @pytest.mark.parametrize("endless", [math.inf, math.nan])
 def test_between_a_figure_and_what_has_no_end_is_nothing(endless):
     draws = np.array([1.0] * 1950 + [endless] * 50)  # the upper bound falls between the two
-    assert ends(draws) == (1.0, ENDLESS)
-    assert ends(np.array([1.0] * 1960 + [endless] * 40)) == (1.0, 1.0)
+    assert ends(draws, 10**6) == (1.0, ENDLESS)
+    assert ends(np.array([1.0] * 1960 + [endless] * 40), 10**6) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("blocks", "least"), [(5, 0.89), (12, 0.925)])
+def test_bounds_of_few_blocks_hold_the_truth(blocks, least):
+    """Plain percentiles do so 83 and 91 times in 100."""
+    rng = np.random.default_rng(7)
+    samples = rng.normal(10, 1, size=(600, blocks))
+    counts = [np.stack([sample, np.ones(blocks)], axis=1) for sample in samples]
+    held = np.mean([found.low <= 10 <= found.high for found in map(ratio, counts)])
+    assert least <= held <= 0.98
 
 
 def gathered(table, resamples, seed):

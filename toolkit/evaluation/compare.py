@@ -80,7 +80,7 @@ def tau_of(side: Side) -> Interval | None:
     return _interval(*found[0].over(_TOKENS, _ROUNDS)) if found else None
 
 
-_Draws = tuple[float, np.ndarray]  # the figure itself, and its resamples; NaN all of them: too few prompts
+_Draws = tuple[float, np.ndarray, int]  # the figure itself, its resamples (all NaN: too few prompts), and of how many
 _TOKENS, _PREFILL, _AFTER, _ROUNDS, _PROPOSED, _ACCEPTED, _ROWS = range(7)  # columns of the speed set
 _RIGHT, _SAID, _ANSWERS = range(3)  # and of the quality set
 
@@ -105,7 +105,8 @@ class _Sums:
     def over(self, above: int, below: int) -> _Draws:
         """A ratio of two columns."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return float(self.whole[above] / self.whole[below]), self.drawn[:, above] / self.drawn[:, below]
+            value = float(self.whole[above] / self.whole[below])
+            return value, self.drawn[:, above] / self.drawn[:, below], self.prompts
 
 
 def _sums(
@@ -128,24 +129,24 @@ def _sums(
 
 def _cost(fast: _Sums, good: _Sums, unit: float) -> _Draws:
     """Time per correct answer, as `score.per_correct` has it: (prefill + pace x tokens) / accuracy."""
-    prefill, some_prefill = fast.over(_PREFILL, _ROWS)
-    pace, some_pace = fast.over(_AFTER, _TOKENS)
-    tokens, some_tokens = good.over(_SAID, _ANSWERS)
-    right, some_right = good.over(_RIGHT, _ANSWERS)
+    prefill, some_prefill, n = fast.over(_PREFILL, _ROWS)
+    pace, some_pace, _ = fast.over(_AFTER, _TOKENS)
+    tokens, some_tokens, m = good.over(_SAID, _ANSWERS)
+    right, some_right, _ = good.over(_RIGHT, _ANSWERS)
     with np.errstate(divide="ignore", invalid="ignore"):
         draws = (some_prefill + some_pace * some_tokens) / some_right / unit
-    return (prefill + pace * tokens) / right / unit, draws
+    return (prefill + pace * tokens) / right / unit, draws, min(n, m)
 
 
 def _difference(base: _Draws, other: _Draws) -> Interval:
-    return _interval(other[0] - base[0], other[1] - base[1])
+    return _interval(other[0] - base[0], other[1] - base[1], base[2])
 
 
 def _ratio(base: _Draws, other: _Draws) -> Interval:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _interval(other[0] / base[0], other[1] / base[1])
+        return _interval(other[0] / base[0], other[1] / base[1], base[2])
 
 
-def _interval(value: float, draws: np.ndarray) -> Interval:
+def _interval(value: float, draws: np.ndarray, n: int) -> Interval:
     """A resample without a single right answer costs infinitely much, and counts as that."""
-    return Interval(value, np.nan, np.nan) if np.isnan(draws).all() else Interval(value, *ends(draws))
+    return Interval(value, np.nan, np.nan) if np.isnan(draws).all() else Interval(value, *ends(draws, n))

@@ -16,7 +16,7 @@ from toolkit.evaluation.paired import Paired, Question, paired
 from toolkit.evaluation.pareto import at_speed, dominates, hypervolume
 from toolkit.evaluation.records import Record
 from toolkit.evaluation.score import BASELINE, Quality, Speed, inherit, pairs, quality_summary, speed_summary
-from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval, resampled
+from toolkit.evaluation.stats import FEWEST_BLOCKS, Interval, ends, resampled
 from toolkit.evaluation.timed import accepts_everything
 
 LOSSLESS = "lossless"  # all that is, of whatever grid, as one family: its front is its fastest
@@ -121,14 +121,14 @@ def volumes(joined: Joined, placed: Sequence[Point], reference: tuple[float, flo
     families = dict.fromkeys(point.family for point in placed)
     groups = {"everything": list(range(len(placed)))}
     groups |= {family: [i for i, point in enumerate(placed) if point.family == family] for family in families}
-    draws = _resampled(joined, placed) if placed else None
+    draws, prompts = _resampled(joined, placed) if placed else (None, 0)
     found = []
     for name, members in groups.items():
         if len(members) < 2:
             continue
         low = high = float("nan")
         if draws is not None:
-            low, high = np.quantile([hypervolume(draw, reference) for draw in draws[:, members]], [0.025, 0.975])
+            low, high = ends(np.array([hypervolume(draw, reference) for draw in draws[:, members]]), prompts)
         value = hypervolume(np.array([placed[i].xy for i in members]), reference)
         found.append(Volume(name, len(members), value, float(low), float(high)))
     return found
@@ -169,21 +169,23 @@ def at_the_speed_of(joined: Joined, placed: Sequence[Point], names: Iterable[str
     return found
 
 
-def _resampled(joined: Joined, placed: Sequence[Point]) -> np.ndarray | None:
-    """[R, n, 2] speedups and accuracies, prompts drawn anew; None where there are too few to say anything."""
+def _resampled(joined: Joined, placed: Sequence[Point]) -> tuple[np.ndarray | None, int]:
+    """[R, n, 2] speedups and accuracies, prompts drawn anew (None: too few to say anything), and of how many."""
     blocks = [_blocks(*joined.timed[point.method]) for point in placed]
     answers = [_shares(joined.answers_of(point.method)) for point in placed]
     timed = sorted({key for one in blocks for key in one})
     asked = sorted({key for one in answers for key in one})
-    if min(len(timed), len(asked)) < FEWEST_BLOCKS:
-        return None
+    prompts = min(len(timed), len(asked))
+    if prompts < FEWEST_BLOCKS:
+        return None, prompts
     # a block that a method lacks is drawn for the others; alone it would be 0 / 0, and in no front
     pace = np.array([[one.get(key, (0, 0, 0, 0)) for key in timed] for one in blocks], dtype=float)  # [n, blocks, 4]
     right = np.array([[one.get(key, (0, 0)) for key in asked] for one in answers], dtype=float)  # [n, prompts, 2]
     tokens, seconds, base_tokens, base_seconds = np.moveaxis(resampled(pace), -1, 0)  # [n, R] each
     hits, answered = np.moveaxis(resampled(right, seed=1), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.stack([tokens / seconds / (base_tokens / base_seconds), hits / answered], -1).swapaxes(0, 1)
+        draws = np.stack([tokens / seconds / (base_tokens / base_seconds), hits / answered], -1)
+    return draws.swapaxes(0, 1), prompts
 
 
 def _blocks(rows: Sequence[Record], baseline: Sequence[Record]) -> dict[tuple[str, ...], tuple[float, ...]]:

@@ -1,7 +1,8 @@
 """Intervals: Wilson's for a share, a paired bootstrap for a ratio of speeds; and McNemar's test of paired answers.
 
 Intervals are 95% by default. The bootstrap resamples blocks of prompts, each carrying the method's and the baseline's
-tokens and seconds together, so what makes a prompt slow for both cancels out of the ratio.
+tokens and seconds together, so what makes a prompt slow for both cancels out of the ratio. Its bounds are expanded
+percentiles (Hesterberg 2015, "What Teachers Should Know About the Bootstrap"): plain ones are too close for few blocks.
 """
 
 import functools
@@ -10,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import ndtr
+from scipy.stats import binomtest, t
 
 RESAMPLES = 2000
 FEWEST_BLOCKS = 5  # resampling fewer says nothing of the prompts that were not drawn
@@ -83,7 +85,7 @@ def speedup(pairs: Sequence[Pair], resamples: int = RESAMPLES, seed: int = 0) ->
     value = float(_speedups(table.sum(axis=0)))
     if len(pairs) < FEWEST_BLOCKS:
         return Interval(value, math.nan, math.nan)
-    return Interval(value, *ends(_speedups(resampled(table, resamples, seed))))
+    return Interval(value, *ends(_speedups(resampled(table, resamples, seed)), len(pairs)))
 
 
 def ratio(counts: Sequence[tuple[float, float]] | np.ndarray) -> Interval | None:
@@ -100,14 +102,19 @@ def ratio(counts: Sequence[tuple[float, float]] | np.ndarray) -> Interval | None
         return Interval(value, math.nan, math.nan)
     sums = resampled(table)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return Interval(value, *ends(sums[:, 0] / sums[:, 1]))
+        return Interval(value, *ends(sums[:, 0] / sums[:, 1], len(table)))
 
 
-def ends(draws: np.ndarray) -> tuple[float, float]:
-    """95% of the draws are between; one that had nothing to divide by counts as endless."""
+def ends(draws: np.ndarray, n: int) -> tuple[float, float]:
+    """Bounds of 95% from the draws of n blocks; a draw that had nothing to divide by counts as endless.
+
+    Resamples of n spread sqrt((n - 1) / n) as much as they should, and by a normal law, not by Student's: so more than
+    95% of them are between (99.8% of 5 blocks, 96.5% of 24, 95.1% of 1,000).
+    """
+    beyond = float(ndtr(-math.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1)))
     known = np.nan_to_num(draws, nan=ENDLESS, posinf=ENDLESS)
     # nothing is between a figure and what has no end
-    low, high = np.quantile(known, [0.025, 0.975], method="higher" if known.max() >= ENDLESS else "linear")
+    low, high = np.quantile(known, [beyond, 1 - beyond], method="higher" if known.max() >= ENDLESS else "linear")
     return float(low), float(high)
 
 
