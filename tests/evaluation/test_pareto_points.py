@@ -10,7 +10,6 @@ from toolkit.evaluation.joined import Joined
 from toolkit.evaluation.paired import paired
 from toolkit.evaluation.pareto import hypervolume
 from toolkit.evaluation.pareto_points import (
-from toolkit.evaluation.stats import ends
     at_the_speed_of,
     dominated,
     overlap,
@@ -18,7 +17,7 @@ from toolkit.evaluation.stats import ends
     volumes,
 )
 from toolkit.evaluation.pareto_tables import equal_speed, methods
-from toolkit.evaluation.stats import Interval
+from toolkit.evaluation.stats import Interval, ends
 from toolkit.export.figures import NONE
 
 N, BLOCKS = 20, 6
