@@ -20,7 +20,7 @@ _COLUMNS = [
     Column("speed_verdict", "speed is"),
     Column("accuracy", "accuracy", "percent", "high", "quality set, Wilson interval over prompts"),
     Column("accuracy_difference", "difference", "points", None, "from the baseline's, paired bootstrap"),
-    Column("p", "p", "number", None, "McNemar's exact test of paired answers"),
+    Column("p", "p", "p", None, "McNemar's exact test of paired answers"),
     Column("accuracy_verdict", "accuracy is"),
     Column("tokens_per_second", "tokens/s", "number", "high"),
     Column("tau", "tau", "number", "high", "emitted tokens / the target's forwards after prefill"),

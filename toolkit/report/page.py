@@ -9,7 +9,7 @@ from typing import Literal
 from toolkit.evaluation.stats import Interval
 
 Value = str | int | float | bool | Interval | None
-Form = Literal["text", "count", "number", "percent", "points", "ratio", "seconds", "ms", "bytes"]
+Form = Literal["text", "count", "number", "percent", "points", "p", "ratio", "seconds", "ms", "bytes"]
 Kind = Literal["bars", "lines", "scatter", "stacked"]
 SpanKind = Literal["prompt", "target", "accepted", "rejected"]
 

@@ -23,12 +23,15 @@ class Style:
     suffix: str = ""  # at every figure
     unit: str = ""  # once, in the heading
     signed: bool = False  # + before what is above 0
+    least: float = 0.0  # of what is nearer to 0 only that is said
 
     def number(self, value: float | None) -> str:
         if value is None or math.isnan(value):
             return NONE
         if abs(value) >= ENDLESS:
             return "∞" if value > 0 else "-∞"
+        if 0 <= value < self.least:
+            return f"<{self.least:g}"
         sign = "+" if self.signed and value > 0 else ""
         return f"{sign}{value * self.factor:,.{self.digits}f}{self.suffix}"
 
@@ -54,6 +57,8 @@ def style(values: Iterable[Value], form: Form) -> Style:
             return Style(1, 100, "%")
         case "points":
             return Style(1, 100, unit="pp", signed=True)
+        case "p":
+            return Style(3, least=0.001)
         case "ratio":
             return Style(2, suffix="×")
         case "seconds":

@@ -32,7 +32,7 @@ _EQUAL = [
     Column("speedup", "speedup", "ratio"),
     Column("accuracy", "accuracy", "percent"),
     Column("difference", "difference", "points", None, "the first method's accuracy less this one's, bootstrap"),
-    Column("p", "p", "number", None, "McNemar's exact test"),
+    Column("p", "p", "p", None, "McNemar's exact test"),
     Column("verdict", "accuracy of the first is"),
 ]
 
