@@ -7,7 +7,7 @@ import pytest
 from tests.evaluation.rows import row
 from toolkit.evaluation import parts
 from toolkit.evaluation.ranks import Alone
-from toolkit.evaluation.records import RecordFile, encode
+from toolkit.evaluation.records import RecordFile, encode, read
 
 ROWS = [row(prompt=f"p{i}", set="quality") for i in range(6)]
 
@@ -71,3 +71,17 @@ def test_without_parts_nothing_is_written(tmp_path):
     records = RecordFile(tmp_path / "records.jsonl")
     parts.merge(records)
     assert not list(tmp_path.iterdir())
+
+
+def test_parts_that_are_taken_in_meanwhile_are_none(tmp_path, monkeypatch):
+    """What a report or a validation meets beside a run that merges: the folder goes between two looks."""
+
+    def gone(folder, pattern):
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr(Path, "glob", gone)
+    assert parts.left(tmp_path / "parts") == []
+
+
+def test_a_part_that_was_taken_in_since_it_was_seen_has_no_rows(tmp_path):
+    assert read(tmp_path / "parts" / "gone.jsonl").rows == []
